@@ -1,0 +1,1 @@
+//! The native module `quorumlite._quorumlite`: converts, calls the core, maps errors.
