@@ -1,2 +1,13 @@
 //! SQLite as the state machine: the only folder that names rusqlite. One writer applies commands
 //! deterministically, many readers answer queries, checkpoints and page images are ours.
+
+mod authorizer;
+mod clock_vfs;
+mod connection;
+mod context;
+mod error;
+mod execute;
+mod functions;
+
+#[cfg(test)]
+mod tests;
