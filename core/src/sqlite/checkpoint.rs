@@ -59,6 +59,12 @@ impl Checkpointer {
         self.conn = None;
     }
 
+    /// # Errors
+    /// `Closed` after [`Checkpointer::close`].
+    pub(super) fn check_open(&self) -> Result<()> {
+        self.connection().map(|_| ())
+    }
+
     fn connection(&self) -> Result<&Connection> {
         self.conn.as_ref().ok_or_else(Error::closed)
     }
@@ -143,6 +149,7 @@ impl Database {
     pub(crate) fn checkpoint(&self) -> Result<CheckpointOutcome> {
         self.shared.check()?;
         let checkpointer = self.shared.checkpointer.lock();
+        checkpointer.check_open()?;
         if checkpointer.image.strong_count() > 0 {
             return Ok(CheckpointOutcome::default());
         }
@@ -158,6 +165,7 @@ impl Database {
     pub(crate) fn checkpoint_truncate(&self, wait: Duration) -> Result<bool> {
         self.shared.check()?;
         let checkpointer = self.shared.checkpointer.lock();
+        checkpointer.check_open()?;
         if checkpointer.image.strong_count() > 0 {
             return Ok(false);
         }

@@ -122,7 +122,9 @@ impl Database {
     /// # Errors
     /// Those of reading.
     pub(crate) fn content_hash(&self) -> Result<(String, u64)> {
-        self.shared.check()?;
+        // It is a long read: a checkpoint would be in vain meanwhile.
+        let checkpointer = self.shared.checkpointer.lock();
+        checkpointer.check_open()?;
         content_hash::content_hash(&connection::open_reader(&self.shared.files.main)?)
     }
 

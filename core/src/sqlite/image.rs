@@ -52,6 +52,7 @@ impl Database {
         let shared = &self.shared;
         shared.check()?;
         let mut checkpointer = shared.checkpointer.lock();
+        checkpointer.check_open()?;
         if let Some(image) = checkpointer.image.upgrade() {
             return Ok(Image(image));
         }

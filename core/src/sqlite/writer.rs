@@ -7,11 +7,11 @@ use bytes::Bytes;
 use rusqlite::{Connection, ffi};
 
 use super::checkpoint::sync_wal;
-use super::connection::reset_connection_state;
+
 use super::context::{self, CommandContext};
 use super::database::Shared;
 use super::error::Failure;
-use super::execute;
+use super::execute::{self, reset_connection_state};
 use super::internal::{self, node_error};
 use super::meta::{Applied, Position};
 use super::recent::{self, Identity, Known, Recent};
