@@ -60,7 +60,7 @@ impl Database {
 
     pub(super) fn open_with(dir: &Path, limits: Limits) -> Result<(Database, Writer)> {
         let files = Files::prepare(dir)?;
-            let (conn, applied, recent) = open_writer(&files, limits)?;
+        let (conn, applied, recent) = open_writer(&files, limits)?;
         let checkpointer = Checkpointer::open(&files.main)?;
         files.sync_dir()?;
         let applied_index = Arc::new(AtomicU64::new(applied.index()));
@@ -75,8 +75,7 @@ impl Database {
             failed: Mutex::new(None),
             has_failed: AtomicBool::new(false),
         });
-        let writer =
-            Writer { shared: shared.clone(), conn: Some(conn), recent, applied };
+        let writer = Writer { shared: shared.clone(), conn: Some(conn), recent, applied };
         Ok((Database { shared }, writer))
     }
 
@@ -175,10 +174,7 @@ impl Shared {
 }
 
 /// Opens the write connection and reads what the node keeps in the database.
-pub(super) fn open_writer(
-    files: &Files,
-    limits: Limits,
-) -> Result<(Connection, Applied, Recent)> {
+pub(super) fn open_writer(files: &Files, limits: Limits) -> Result<(Connection, Applied, Recent)> {
     let conn = connection::open_writer(&files.main)?;
     if !Applied::exists(&conn)? {
         internal::run(&conn, "BEGIN IMMEDIATE")?;
@@ -247,9 +243,7 @@ fn remove(path: &Path) -> Result<()> {
 fn sync_dir(path: &Path) -> Result<()> {
     // Only Unix can and must sync a directory.
     if cfg!(unix) {
-        File::open(path)
-            .and_then(|d| d.sync_all())
-            .map_err(|e| disk_error("sync", path, e))?;
+        File::open(path).and_then(|d| d.sync_all()).map_err(|e| disk_error("sync", path, e))?;
     }
     Ok(())
 }

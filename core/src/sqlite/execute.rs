@@ -96,17 +96,24 @@ fn step_all(conn: &Connection, statement: &Statement, role: Role) -> Result<Rows
     let sql = statement.sql.trim();
     check_text(sql, role).map_err(Failure::Statement)?;
     let user = UserStatement::begin();
-    let fail = |error: rusqlite::Error| explain(&user, error);
+    let fail = |error: rusqlite::Error| explain(&user, without_offset(role, error));
 
     let mut prepared = conn.prepare_cached(sql).map_err(fail)?;
     if role == Role::Reader && !prepared.readonly() {
         return Err(Failure::Statement(authorizer::write_in_query()));
     }
+    match bind(&mut prepared, &statement.params) {
+        Ok(()) => {}
+        Err(BindError::Parameters(error)) => {
+            // A statement from this node's cache may no longer compile, and another node, without
+            // it in its cache, would say so instead.
+            prepared.discard();
+            conn.prepare(sql).map_err(fail)?;
+            return Err(Failure::Statement(error));
+        }
+        Err(BindError::Sqlite(error)) => return Err(fail(error)),
+    }
     user.step();
-    bind(&mut prepared, &statement.params).map_err(|error| match error {
-        BindError::Parameters(error) => Failure::Statement(error),
-        BindError::Sqlite(error) => fail(error),
-    })?;
 
     let mut values = Vec::new();
     let mut size = 0;
@@ -178,6 +185,18 @@ fn rowid_exhausted() -> Error {
         "a row would get the largest rowid there is (9223372036854775807), after which SQLite picks \
          rowids at random: use a smaller one",
     )
+}
+
+/// Forgets where in a writer's statement an error was found: SQLite tells only when the statement
+/// is compiled for the first time, not when it comes from this node's statement cache and is
+/// compiled again, so replicas would give different messages.
+fn without_offset(role: Role, error: rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqlInputError { error, msg, .. } if role == Role::Writer => {
+            rusqlite::Error::SqliteFailure(error, Some(msg))
+        }
+        other => other,
+    }
 }
 
 /// Turns what SQLite says into what the user should know.
