@@ -4,10 +4,13 @@
 mod authorizer;
 mod clock_vfs;
 mod connection;
+mod content_hash;
 mod context;
+mod disk_full;
 mod error;
 mod execute;
 mod functions;
+mod readers;
 
 #[cfg(test)]
 mod tests;

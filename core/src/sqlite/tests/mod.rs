@@ -1,7 +1,10 @@
 //! Tests of the state machine, by concern: `engine_*` for connections and statements.
 
+mod engine_content_hash;
 mod engine_determinism;
+mod engine_disk_full;
 mod engine_forbidden;
+mod engine_readers;
 mod engine_statements;
 
 use rusqlite::Connection;
