@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -24,6 +25,9 @@ const FOLDER: &str = "state";
 const FILE: &str = "quorumlite.replica";
 /// A page image that is being received.
 const INCOMING: &str = "incoming.image";
+
+/// The longest that hashing the content may take.
+const HASH_TIME: Duration = Duration::from_secs(3600);
 
 /// The replica's database. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -124,7 +128,7 @@ impl Database {
         // It is a long read: a checkpoint would be in vain meanwhile.
         let checkpointer = self.shared.checkpointer.lock();
         checkpointer.check_open()?;
-        content_hash::content_hash(&connection::open_reader(&self.shared.files.main)?)
+        self.shared.readers.with_connection(Instant::now() + HASH_TIME, content_hash::content_hash)
     }
 
     /// Closes what is not the writer's; the writer closes when dropped. Waits for a checkpoint that
