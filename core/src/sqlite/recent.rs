@@ -28,6 +28,11 @@ use crate::value::Value;
 
 /// RETURNING rows of a command that take more bytes than this, column names included, are not kept.
 const MAX_KEPT_ROWS: usize = 4096;
+/// All results of a command that take more bytes than this are not kept.
+const MAX_KEPT_COMMAND: usize = 16 << 10;
+/// Once the results of an entry take more bytes than this, no further ones are kept: a row must
+/// stay below the size that SQLite allows, whatever an entry holds.
+const MAX_KEPT_ENTRY: usize = 4 << 20;
 /// A kept error message is cut to this many bytes.
 const MAX_KEPT_MESSAGE: usize = 4096;
 
@@ -94,6 +99,13 @@ enum Undo {
     Row { index: u64, live: Option<u32> },
 }
 
+#[derive(Debug, Default)]
+struct Pending {
+    row: RowMessage,
+    /// The bytes that the row takes.
+    size: usize,
+}
+
 /// See the module's documentation. Changes belong to the writer's open transaction until
 /// [`Recent::committed`] or [`Recent::rolled_back`].
 #[derive(Debug)]
@@ -105,10 +117,12 @@ pub(super) struct Recent {
     /// How many kept results each row of the table (or of `pending`) holds; never 0.
     rows: BTreeMap<u64, u32>,
     /// Rows of the open transaction that are not in the table yet.
-    pending: BTreeMap<u64, RowMessage>,
+    pending: BTreeMap<u64, Pending>,
     /// Rows of the table that have no kept result left.
     dead: BTreeSet<u64>,
     undo: Vec<Undo>,
+    /// The row that was read last: commands that are repeated come in groups.
+    looked_up: Option<(u64, RowMessage)>,
 }
 
 impl Recent {
@@ -152,6 +166,7 @@ impl Recent {
             pending: BTreeMap::new(),
             dead: BTreeSet::new(),
             undo: Vec::new(),
+            looked_up: None,
         };
         for (id, records) in records {
             let Some(&(_, first)) = records.first() else { continue };
@@ -204,20 +219,13 @@ impl Recent {
     }
 
     /// The result that was recorded at `place`.
-    pub(super) fn result(&self, conn: &Connection, place: Place) -> Result<CommandResult> {
-        let stored;
-        let row = match self.pending.get(&place.index) {
-            Some(row) => row,
-            None => {
-                let index = to_integer(place.index)?;
-                let bytes: Option<Vec<u8>> = internal::with(
-                    conn,
-                    "SELECT results FROM _quorumlite_recent WHERE log_index = ?1",
-                    |s| s.query_row([index], |r| r.get(0)).optional(),
-                )?;
-                let bytes = bytes.ok_or_else(|| damaged(place.index))?;
-                stored = RowMessage::decode(&bytes[..]).map_err(|_| damaged(place.index))?;
-                &stored
+    pub(super) fn result(&mut self, conn: &Connection, place: Place) -> Result<CommandResult> {
+        let row = match (self.pending.get(&place.index), &mut self.looked_up) {
+            (Some(pending), _) => &pending.row,
+            (None, Some((index, row))) if *index == place.index => row,
+            (None, looked_up) => {
+                let row = read_row(conn, place.index)?;
+                &looked_up.insert((place.index, row)).1
             }
         };
         let record = usize::try_from(place.slot).ok().and_then(|slot| row.records.get(slot));
@@ -227,8 +235,8 @@ impl Recent {
     /// Records a command that [`Recent::known`] called new, and drops what it acknowledges.
     /// `index` is the entry's log index; entries come in rising order.
     pub(super) fn record(&mut self, index: u64, identity: &Identity, result: &CommandResult) {
-        let row = self.pending.entry(index).or_default();
-        let slot = u32::try_from(row.records.len()).unwrap_or(u32::MAX);
+        let pending = self.pending.entry(index).or_default();
+        let slot = u32::try_from(pending.row.records.len()).unwrap_or(u32::MAX);
         let place = Place { index, slot };
         // An honest client never acknowledges a command that it is just sending.
         let acked_below = identity.acked_below.min(identity.sequence);
@@ -262,7 +270,9 @@ impl Recent {
             }
         }
         self.order.insert(place, identity.client);
-        row.records.push(RecordMessage::new(&identity, since, result));
+        let record = RecordMessage::new(&identity, since, result, pending.size);
+        pending.size += record.encoded_len();
+        pending.row.records.push(record);
         self.count(index, true);
         self.drop_results(identity.client);
         if self.clients.len() > self.limits.clients {
@@ -324,10 +334,10 @@ impl Recent {
                 |s| s.execute([first, last]),
             )?;
         }
-        for (index, row) in &self.pending {
+        for (index, pending) in &self.pending {
             if self.rows.contains_key(index) {
                 let index = to_integer(*index)?;
-                let bytes = row.encode_to_vec();
+                let bytes = pending.row.encode_to_vec();
                 internal::with(conn, "INSERT INTO _quorumlite_recent VALUES (?1, ?2)", |s| {
                     s.execute(params![index, bytes])
                 })?;
@@ -340,6 +350,7 @@ impl Recent {
     pub(super) fn committed(&mut self) {
         self.pending.clear();
         self.dead.clear();
+        self.looked_up = None;
         self.undo.clear();
     }
 
@@ -347,6 +358,7 @@ impl Recent {
     pub(super) fn rolled_back(&mut self) {
         self.pending.clear();
         self.dead.clear();
+        self.looked_up = None;
         while let Some(undo) = self.undo.pop() {
             match undo {
                 Undo::Created(id) => {
@@ -420,6 +432,14 @@ pub(super) fn expired() -> Error {
     )
 }
 
+fn read_row(conn: &Connection, index: u64) -> Result<RowMessage> {
+    let key = to_integer(index)?;
+    let sql = "SELECT results FROM _quorumlite_recent WHERE log_index = ?1";
+    let bytes: Option<Vec<u8>> =
+        internal::with(conn, sql, |s| s.query_row([key], |r| r.get(0)).optional())?;
+    RowMessage::decode(&bytes.ok_or_else(|| damaged(index))?[..]).map_err(|_| damaged(index))
+}
+
 fn damaged(index: u64) -> Error {
     not_a_replica(&format!("the record of recent commands of entry {index} is damaged"))
 }
@@ -451,7 +471,7 @@ struct RecordMessage {
     #[prost(message, optional, tag = "8")]
     error: Option<ErrorMessage>,
     #[prost(bool, tag = "9")]
-    rows_dropped: bool,
+    dropped: bool,
 }
 
 /// A [`RowMessage`] without its results.
@@ -534,7 +554,13 @@ impl RecordHead {
 }
 
 impl RecordMessage {
-    fn new(identity: &Identity, since: Place, result: &CommandResult) -> RecordMessage {
+    /// `before`: the bytes that earlier records of the same row take.
+    fn new(
+        identity: &Identity,
+        since: Place,
+        result: &CommandResult,
+        before: usize,
+    ) -> RecordMessage {
         let mut message = RecordMessage {
             client_high: (identity.client >> 64) as u64,
             client_low: identity.client as u64,
@@ -546,14 +572,19 @@ impl RecordMessage {
         };
         match result {
             Ok(results) => {
-                let names = results.iter().flat_map(|r| r.rows.columns().iter()).map(String::len);
-                let values = results.iter().flat_map(|r| r.rows.values()).flatten();
-                let size = names.sum::<usize>() + values.map(Value::size).sum::<usize>();
-                message.rows_dropped = size > MAX_KEPT_ROWS;
-                message.results =
-                    results.iter().map(|r| ResultMessage::new(r, message.rows_dropped)).collect();
+                message.dropped = before > MAX_KEPT_ENTRY || size_of_rows(results) > MAX_KEPT_ROWS;
+                if !message.dropped {
+                    message.results = results.iter().map(ResultMessage::new).collect();
+                    if message.encoded_len() > MAX_KEPT_COMMAND {
+                        message.dropped = true;
+                        message.results = Vec::new();
+                    }
+                }
             }
-            Err(error) => message.error = Some(ErrorMessage::new(error)),
+            Err(error) => {
+                let limit = if before > MAX_KEPT_ENTRY { 0 } else { MAX_KEPT_MESSAGE };
+                message.error = Some(ErrorMessage::new(error, limit));
+            }
         }
         message
     }
@@ -562,13 +593,13 @@ impl RecordMessage {
         if let Some(error) = &self.error {
             return Err(error.to_error());
         }
-        if self.rows_dropped {
+        if self.dropped {
             return Err(Error::new(
                 ErrorKind::Timeout,
                 "RESULT_DROPPED",
                 format!(
-                    "the write was applied at index {index}, but the rows that it returned were \
-                     too large to keep for a repeated request: query them"
+                    "the write was applied at index {index}, but what it returned was too large to \
+                     keep for a repeated request: query the rows"
                 ),
             ));
         }
@@ -576,18 +607,21 @@ impl RecordMessage {
     }
 }
 
+/// In bytes, with the names of the columns.
+fn size_of_rows(results: &[ExecuteResult]) -> usize {
+    let names = results.iter().flat_map(|r| r.rows.columns().iter()).map(String::len);
+    let values = results.iter().flat_map(|r| r.rows.values()).flatten().map(Value::size);
+    names.sum::<usize>() + values.sum::<usize>()
+}
+
 impl ResultMessage {
-    fn new(result: &ExecuteResult, without_rows: bool) -> ResultMessage {
-        let mut message = ResultMessage {
+    fn new(result: &ExecuteResult) -> ResultMessage {
+        ResultMessage {
             rows_affected: result.rows_affected,
             last_insert_rowid: result.last_insert_rowid,
-            ..ResultMessage::default()
-        };
-        if !without_rows {
-            message.columns = result.rows.columns().to_vec();
-            message.values = result.rows.values().iter().flatten().map(ValueMessage::new).collect();
+            columns: result.rows.columns().to_vec(),
+            values: result.rows.values().iter().flatten().map(ValueMessage::new).collect(),
         }
-        message
     }
 
     fn to_result(&self, index: u64) -> ExecuteResult {
@@ -629,9 +663,9 @@ impl ValueMessage {
 }
 
 impl ErrorMessage {
-    fn new(error: &Error) -> ErrorMessage {
+    fn new(error: &Error, limit: usize) -> ErrorMessage {
         let message = error.message();
-        let mut end = message.len().min(MAX_KEPT_MESSAGE);
+        let mut end = message.len().min(limit);
         while !message.is_char_boundary(end) {
             end -= 1;
         }

@@ -3,9 +3,11 @@
 use super::state_support::*;
 use crate::error::ErrorKind;
 use crate::sqlite::database::Database;
+use crate::sqlite::disk_full;
 use crate::sqlite::meta::Position;
 use crate::sqlite::recent::Limits;
 use crate::sqlite::writer::{Entry, EntryKind};
+use crate::statement::Statement;
 use crate::value::Value;
 
 #[test]
@@ -271,6 +273,61 @@ fn large_rows_are_not_kept_for_a_repeat() {
 }
 
 #[test]
+fn an_entry_with_huge_results_is_recorded_all_the_same() {
+    let mut r = Replica::new();
+    r.execute(&["CREATE TABLE t(a)"]).unwrap();
+    let many = vec!["INSERT INTO t VALUES (1)"; 5000];
+    let first = r.apply(entry(2, vec![command(7, 1, 0, &many)])).remove(0).unwrap();
+    assert_eq!(first.len(), 5000);
+    let again = r.apply(entry(3, vec![command(7, 1, 0, &many)])).remove(0);
+    assert_eq!(code(&again), "RESULT_DROPPED");
+    assert_eq!(r.count("t"), 5000);
+
+    // 6,000 times 4 KB would be more than a value may have.
+    let rows = ["SELECT hex(zeroblob(2000))"];
+    let wrong = format!("SELECT '{}' FROM nowhere_{}", "x".repeat(5000), "y".repeat(5000));
+    let commands: Vec<_> = (0..6000)
+        .map(|n| command(n, 1, 0, if n % 2 == 0 { &rows[..] } else { &[] }))
+        .map(|mut c| {
+            if c.statements.is_empty() {
+                c.statements.push(Statement::from(wrong.as_str()));
+            }
+            c
+        })
+        .collect();
+    let first = r.apply(entry(4, commands.clone()));
+    assert!(first[5998].is_ok() && first[5999].is_err());
+    let again = r.apply(entry(5, commands));
+    assert_eq!(again[0].as_ref().unwrap(), first[0].as_ref().unwrap());
+    assert_eq!(code(&again[5998]), "RESULT_DROPPED");
+    assert_eq!(code(&again[5999]), code(&first[5999]));
+    r.check_memory();
+}
+
+#[test]
+fn a_full_disk_stops_the_node_and_becomes_no_result() {
+    let mut r = Replica::new();
+    r.execute(&["CREATE TABLE t(a)"]).unwrap();
+    let before = r.state();
+    let insert = || entry(2, vec![command(1, 1, 0, &["INSERT INTO t VALUES (1)"])]);
+    disk_full::pretend(true);
+    let failed = r.writer.apply(vec![insert()]);
+    disk_full::pretend(false);
+    let e = failed.unwrap_err();
+    assert_eq!((e.kind(), e.code()), (ErrorKind::Unavailable, "SQLITE_FULL"));
+    assert!(!e.retryable());
+    // The disk has room again, but nobody knows what it kept.
+    let e = r.writer.apply(vec![insert()]).unwrap_err();
+    assert_eq!(e.code(), "SQLITE_FULL");
+    assert!(r.writer.barrier().is_err());
+    assert_eq!(r.count("t"), 0);
+    r = r.reopen();
+    assert_eq!(r.state(), before);
+    r.apply(insert()).remove(0).unwrap();
+    assert_eq!(r.count("t"), 1);
+}
+
+#[test]
 fn the_client_used_least_recently_is_forgotten_first() {
     let limits = Limits { clients: 3, results_per_client: 2 };
     let mut r = Replica::with_limits(limits);
@@ -423,6 +480,11 @@ fn a_rolled_back_analyze_does_not_change_plans() {
     assert_eq!(plan(&r), before);
     r.execute(&["ANALYZE", "INSERT OR ROLLBACK INTO t VALUES (1, 1)"]).unwrap_err();
     assert_eq!(plan(&r), before);
+    // Statistics written by hand count at once, as they would after a restart.
+    r.execute(&["INSERT INTO sqlite_stat1 VALUES ('t', 'ta', '5000 2500')"]).unwrap();
+    let by_hand = plan(&r);
+    r = r.reopen();
+    assert_eq!(plan(&r), by_hand);
     // The test can fail: an ANALYZE that stands does change it.
     r.execute(&["ANALYZE"]).unwrap();
     assert_ne!(plan(&r), before);
