@@ -1,6 +1,7 @@
 //! The same command gives the same bytes on every node, whatever its clock, zone and history.
 
 use super::*;
+use crate::sqlite::budget::Budget;
 
 /// 2001-02-03 04:05:06.789 UTC.
 const TIME_US: i64 = 981_173_106_789_000;
@@ -140,4 +141,45 @@ fn a_rowid_at_the_maximum_fails_the_command() {
     }
     engine.run("DELETE FROM t");
     assert_eq!(engine.run("INSERT INTO t(a) VALUES (1)").last_insert_rowid, 1);
+}
+
+#[test]
+fn an_endless_statement_ends_at_the_same_instruction_everywhere() {
+    const FILL: &str = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                        SELECT i FROM n WHERE tick(i)";
+    /// How many rows a statement reaches before its budget ends it.
+    fn reach(engine: &Engine) -> i64 {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicI64, Ordering};
+        let reached = Arc::new(AtomicI64::new(0));
+        let counter = reached.clone();
+        engine
+            .conn
+            .create_scalar_function(
+                "tick",
+                1,
+                rusqlite::functions::FunctionFlags::SQLITE_UTF8,
+                move |ctx| {
+                    counter.store(ctx.get(0)?, Ordering::Relaxed);
+                    Ok(true)
+                },
+            )
+            .unwrap();
+        let error = engine.refused(FILL);
+        assert_eq!((error.kind(), error.code()), (crate::error::ErrorKind::Sql, "SQL_TOO_LONG"));
+        reached.load(Ordering::Relaxed)
+    }
+    let (fresh, used) = (Engine::new(), Engine::new());
+    for engine in [&fresh, &used] {
+        engine.run("CREATE TABLE t(a)");
+    }
+    Budget::pretend(Some(3));
+    let first = reach(&used);
+    assert!(first > 10_000, "{first}");
+    // The compiled statement has run before, for a number of instructions that is no whole tick.
+    assert_eq!(reach(&used), first);
+    assert_eq!(reach(&fresh), first);
+    Budget::pretend(None);
+    used.run("INSERT INTO t VALUES (1)");
+    assert_eq!(used.one("SELECT count(*) FROM t"), Value::Integer(1));
 }
