@@ -101,20 +101,28 @@ pub(crate) fn reset_connection_state(conn: &Connection) -> crate::Result<()> {
 
 fn step_all(conn: &Connection, statement: &Statement, role: Role) -> Result<Rows, Failure> {
     let sql = statement.sql.trim();
-    check_text(sql, role).map_err(Failure::Statement)?;
-    let user = UserStatement::begin();
-    let fail = |error: rusqlite::Error| explain(&user, error);
+    let keyword = first_keyword(sql);
+    check_text(sql, keyword, role).map_err(Failure::Statement)?;
+    let user = UserStatement::begin(keyword);
+    let fail = |error: rusqlite::Error| explain(&user, without_offset(role, error));
 
     let mut prepared = conn.prepare_cached(sql).map_err(fail)?;
     if role == Role::Reader && !prepared.readonly() {
         return Err(Failure::Statement(authorizer::write_in_query()));
     }
+    match bind(&mut prepared, &statement.params) {
+        Ok(()) => {}
+        Err(BindError::Parameters(error)) => {
+            // A statement from this node's cache may no longer compile, and another node, without
+            // it in its cache, would say so instead.
+            prepared.discard();
+            conn.prepare(sql).map_err(fail)?;
+            return Err(Failure::Statement(error));
+        }
+        Err(BindError::Sqlite(error)) => return Err(fail(error)),
+    }
     user.step();
     let _budget = (role == Role::Writer).then(|| Budget::begin(&prepared));
-    bind(&mut prepared, &statement.params).map_err(|error| match error {
-        BindError::Parameters(error) => Failure::Statement(error),
-        BindError::Sqlite(error) => fail(error),
-    })?;
 
     let mut values = Vec::new();
     let mut size = 0;
@@ -189,6 +197,18 @@ fn rowid_exhausted() -> Error {
     )
 }
 
+/// Forgets where in a writer's statement an error was found: SQLite tells only when the statement
+/// is compiled for the first time, not when it comes from this node's statement cache and is
+/// compiled again, so replicas would give different messages.
+fn without_offset(role: Role, error: rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqlInputError { error, msg, .. } if role == Role::Writer => {
+            rusqlite::Error::SqliteFailure(error, Some(msg))
+        }
+        other => other,
+    }
+}
+
 /// Turns what SQLite says into what the user should know.
 fn explain(user: &UserStatement, error: rusqlite::Error) -> Failure {
     if let Some(denial) = user.denial() {
@@ -230,7 +250,7 @@ fn explain(user: &UserStatement, error: rusqlite::Error) -> Failure {
 }
 
 /// What can be said about a text before SQLite sees it.
-fn check_text(sql: &str, role: Role) -> Result<(), Error> {
+fn check_text(sql: &str, keyword: &str, role: Role) -> Result<(), Error> {
     if sql.as_bytes().contains(&0) {
         return Err(Error::new(
             ErrorKind::Sql,
@@ -246,7 +266,6 @@ fn check_text(sql: &str, role: Role) -> Result<(), Error> {
             format!("a statement may not begin with the comment {INTERNAL_MARK}"),
         ));
     }
-    let keyword = first_keyword(sql);
     if keyword.is_empty() && after_blanks(sql).is_empty() {
         return Err(Error::new(
             ErrorKind::Sql,

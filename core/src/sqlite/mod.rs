@@ -3,15 +3,23 @@
 
 mod authorizer;
 mod budget;
+mod checkpoint;
 mod clock_vfs;
 mod connection;
 mod content_hash;
 mod context;
+mod database;
 mod disk_full;
 mod error;
 mod execute;
 mod functions;
+mod image;
+mod install;
+mod internal;
+mod meta;
 mod readers;
+mod recent;
+mod writer;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,13 @@
 //! The same command gives the same bytes on every node, whatever its clock, zone and history.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rusqlite::functions::FunctionFlags;
+
 use super::*;
+use crate::error::ErrorKind;
+use crate::params;
 use crate::sqlite::budget::Budget;
 
 /// 2001-02-03 04:05:06.789 UTC.
@@ -146,40 +153,36 @@ fn a_rowid_at_the_maximum_fails_the_command() {
 #[test]
 fn an_endless_statement_ends_at_the_same_instruction_everywhere() {
     const FILL: &str = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
-                        SELECT i FROM n WHERE tick(i)";
-    /// How many rows a statement reaches before its budget ends it.
-    fn reach(engine: &Engine) -> i64 {
-        use std::sync::Arc;
-        use std::sync::atomic::{AtomicI64, Ordering};
+                        SELECT i FROM n WHERE tick(i) LIMIT ?";
+    /// An engine that counts the rows that FILL has reached.
+    fn make() -> (Engine, Arc<AtomicI64>) {
+        let engine = Engine::new();
         let reached = Arc::new(AtomicI64::new(0));
         let counter = reached.clone();
-        engine
-            .conn
-            .create_scalar_function(
-                "tick",
-                1,
-                rusqlite::functions::FunctionFlags::SQLITE_UTF8,
-                move |ctx| {
-                    counter.store(ctx.get(0)?, Ordering::Relaxed);
-                    Ok(true)
-                },
-            )
-            .unwrap();
-        let error = engine.refused(FILL);
-        assert_eq!((error.kind(), error.code()), (crate::error::ErrorKind::Sql, "SQL_TOO_LONG"));
-        reached.load(Ordering::Relaxed)
-    }
-    let (fresh, used) = (Engine::new(), Engine::new());
-    for engine in [&fresh, &used] {
+        let tick = move |context: &rusqlite::functions::Context<'_>| {
+            counter.store(context.get(0)?, Ordering::Relaxed);
+            Ok(true)
+        };
+        let flags = FunctionFlags::SQLITE_UTF8;
+        engine.conn.create_scalar_function("tick", 1, flags, move |c| tick(c)).unwrap();
         engine.run("CREATE TABLE t(a)");
+        (engine, reached)
     }
+    let spend = |(engine, reached): &(Engine, Arc<AtomicI64>)| {
+        let error = engine.refused((FILL, params![-1]));
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Sql, "SQL_TOO_LONG"));
+        assert_eq!(engine.one("SELECT count(*) FROM t"), Value::Integer(0));
+        reached.load(Ordering::Relaxed)
+    };
+    let (fresh, used) = (make(), make());
+    // On one node the compiled statement has run before, for less than one tick.
+    used.0.run((FILL, params![1000]));
+    used.0.run("DELETE FROM t");
     Budget::pretend(Some(3));
-    let first = reach(&used);
-    assert!(first > 10_000, "{first}");
-    // The compiled statement has run before, for a number of instructions that is no whole tick.
-    assert_eq!(reach(&used), first);
-    assert_eq!(reach(&fresh), first);
+    let rows = spend(&fresh);
+    assert!(rows > 10_000, "{rows}");
+    assert_eq!(spend(&used), rows);
+    assert_eq!(spend(&used), rows);
     Budget::pretend(None);
-    used.run("INSERT INTO t VALUES (1)");
-    assert_eq!(used.one("SELECT count(*) FROM t"), Value::Integer(1));
+    used.0.run((FILL, params![1]));
 }

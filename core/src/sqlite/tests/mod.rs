@@ -1,4 +1,5 @@
-//! Tests of the state machine, by concern: `engine_*` for connections and statements.
+//! Tests of the state machine, by concern: `engine_*` for connections and statements,
+//! `state_*` for applying, checkpoints and images.
 
 mod engine_content_hash;
 mod engine_determinism;
@@ -6,6 +7,10 @@ mod engine_disk_full;
 mod engine_forbidden;
 mod engine_readers;
 mod engine_statements;
+mod state_apply;
+mod state_image;
+mod state_splits;
+mod state_support;
 
 use rusqlite::Connection;
 
