@@ -200,6 +200,8 @@ fn a_result_has_a_limit() {
                SELECT zeroblob(1000000) FROM n";
     let error = engine.refused(sql);
     assert_eq!((error.kind(), error.code()), (ErrorKind::Busy, "BUSY_RESULT_TOO_LARGE"));
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT NULL FROM n";
+    assert_eq!(engine.refused(many).code(), "BUSY_RESULT_TOO_LARGE");
 }
 
 #[test]
