@@ -318,7 +318,7 @@ fn run(conn: &Connection, index: u64, timestamp_us: i64, command: &Command) -> R
         internal::run(conn, "ROLLBACK TO quorumlite_command")?;
     }
     internal::run(conn, "RELEASE quorumlite_command")?;
-    if (failed.is_some() && command.mentions("analyze")) || command.mentions("sqlite_stat") {
+    if failed.is_some() && command.mentions("analyze") {
         reload_statistics(conn)?;
     }
     if command.mentions("defer_foreign_keys") {
@@ -329,9 +329,8 @@ fn run(conn: &Connection, index: u64, timestamp_us: i64, command: &Command) -> R
     Ok(Outcome::Done(failed.map_or(Ok(results), Err)))
 }
 
-/// A rollback takes back what ANALYZE wrote, but not what the planner made of it, and the planner
-/// does not look at statistics that are written by hand: reads them anew, so that this node plans as
-/// one that was started afterwards.
+/// A rollback takes back what ANALYZE wrote, but not what the planner made of it: reads it anew, so
+/// that this node plans as one that was started afterwards.
 fn reload_statistics(conn: &Connection) -> Result<()> {
     internal::batch(conn, "ANALYZE sqlite_schema")
 }
