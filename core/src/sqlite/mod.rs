@@ -19,6 +19,7 @@ mod internal;
 mod meta;
 mod readers;
 mod recent;
+mod record;
 mod writer;
 
 #[cfg(test)]
