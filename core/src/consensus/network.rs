@@ -161,15 +161,18 @@ fn rpc_error(e: CallError) -> RPCError<TypeConfig> {
 
 /// An append on its way, with the range of log ids that it carries.
 struct InFlight {
-    call: PendingCall,
+    answer: BoxFuture<'static, Result<bytes::Bytes, CallError>>,
     prev: Option<LogId>,
     last: Option<LogId>,
 }
 
 impl InFlight {
     /// The result, and whether the stream may go on after it.
-    async fn result(self) -> (RpcResult<StreamAppendResult<TypeConfig>>, bool) {
-        let response = match self.call.wait().await.map_err(rpc_error).and_then(append_response) {
+    fn finish(
+        self,
+        answer: Result<bytes::Bytes, CallError>,
+    ) -> (RpcResult<StreamAppendResult<TypeConfig>>, bool) {
+        let response = match answer.map_err(rpc_error).and_then(append_response) {
             Ok(response) => response,
             Err(e) => return (Err(e), false),
         };
@@ -233,7 +236,8 @@ where
         };
         let body = codec::encode(&request);
         let call = self.network.post(self.network.lane, Method::Append, body, APPEND_TIMEOUT);
-        self.in_flight.push_back(InFlight { call: call.await?, prev, last });
+        let answer = Box::pin(call.await?.wait());
+        self.in_flight.push_back(InFlight { answer, prev, last });
         Ok(())
     }
 
@@ -250,13 +254,11 @@ where
                 }
                 continue;
             };
-            if self.input_ended || self.in_flight.len() + 1 >= WINDOW {
-                return Some(oldest.result().await);
-            }
+            let full = self.input_ended || self.in_flight.len() + 1 >= WINDOW;
             let rpc = tokio::select! {
                 biased;
-                () = oldest.call.ready() => return Some(oldest.result().await),
-                rpc = self.input.next() => rpc,
+                answer = &mut oldest.answer => return Some(oldest.finish(answer)),
+                rpc = self.input.next(), if !full => rpc,
             };
             self.in_flight.push_front(oldest);
             match rpc {
@@ -286,7 +288,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             Pipeline { network: self, input, input_ended: true, in_flight: VecDeque::new() };
         pipeline.send(rpc).await?;
         match pipeline.in_flight.pop_front() {
-            Some(only) => append_response(only.call.wait().await.map_err(rpc_error)?),
+            Some(only) => append_response(only.answer.await.map_err(rpc_error)?),
             None => Err(RPCError::Unreachable(Unreachable::from_string("the append was not sent"))),
         }
     }
