@@ -14,7 +14,7 @@ STAMPS := $(VENV)/stamps
 BIN := $(abspath $(VENV))/bin
 RUFF := $(BIN)/ruff
 RUFF_FLAGS := --config bindings-python/pyproject.toml
-PYTHON_FOLDERS := bindings-python examples/python conformance
+PYTHON_FOLDERS := bindings-python examples/python conformance docs
 
 # What the installed Python package is built from.
 PACKAGE_SOURCES := Cargo.toml Cargo.lock $(wildcard .cargo/config.toml) \
@@ -50,10 +50,11 @@ rust-test: $(STAMPS)/venv
 	cargo test $(CARGO_FLAGS) --workspace
 
 python-lint: $(STAMPS)/tools
-	@echo "== python: format, lint and stubs"
+	@echo "== python: format, lint, stubs and the list of error codes"
 	$(RUFF) check $(RUFF_FLAGS) $(PYTHON_FOLDERS)
 	$(RUFF) format --check $(RUFF_FLAGS) $(PYTHON_FOLDERS)
 	cd bindings-python && $(BIN)/python -m mypy.stubtest quorumlite
+	$(BIN)/python docs/check_errors.py
 
 python-test: $(STAMPS)/tools
 	@echo "== python: tests"
@@ -90,7 +91,7 @@ check-tools:
 		echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
 
 $(STAMPS)/venv: | check-tools
-	$(PYTHON) -m venv --clear $(VENV)
+	$(PYTHON) -m venv $(VENV)
 	mkdir -p $(STAMPS)
 	touch $@
 
