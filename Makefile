@@ -13,7 +13,6 @@ VENV := .venv
 STAMPS := $(VENV)/stamps
 BIN := $(abspath $(VENV))/bin
 RUFF := $(BIN)/ruff
-RUFF_FLAGS := --config bindings-python/pyproject.toml
 PYTHON_FOLDERS := bindings-python examples/python conformance docs
 
 # What the installed Python package is built from.
@@ -51,8 +50,8 @@ rust-test: $(STAMPS)/venv
 
 python-lint: $(STAMPS)/tools
 	@echo "== python: format, lint, stubs and the list of error codes"
-	$(RUFF) check $(RUFF_FLAGS) $(PYTHON_FOLDERS)
-	$(RUFF) format --check $(RUFF_FLAGS) $(PYTHON_FOLDERS)
+	$(RUFF) check $(PYTHON_FOLDERS)
+	$(RUFF) format --check $(PYTHON_FOLDERS)
 	cd bindings-python && $(BIN)/python -m mypy.stubtest quorumlite
 	$(BIN)/python docs/check_errors.py
 
@@ -72,8 +71,8 @@ example-test: $(STAMPS)/package $(STAMPS)/data
 
 fmt: $(STAMPS)/tools
 	cargo fmt --all
-	$(RUFF) check --fix $(RUFF_FLAGS) $(PYTHON_FOLDERS)
-	$(RUFF) format $(RUFF_FLAGS) $(PYTHON_FOLDERS)
+	$(RUFF) check --fix $(PYTHON_FOLDERS)
+	$(RUFF) format $(PYTHON_FOLDERS)
 
 clean-venv:
 	rm -rf $(VENV)
