@@ -124,7 +124,12 @@ impl Disk {
         self.0.state.lock().writes
     }
 
-    /// After this many more operations each one fails.
+    /// From now on each operation fails and changes nothing.
+    pub(super) fn die(&self) {
+        self.0.state.lock().dead = true;
+    }
+
+    /// After this many more operations each one fails; the first of them may be done in part.
     pub(super) fn die_after(&self, steps: usize) {
         self.0.state.lock().steps_left = Some(steps);
     }

@@ -40,7 +40,7 @@ fn a_committed_position_is_written_without_a_sync() {
     }
     assert_eq!(disk.file_syncs(), syncs);
     // Killed now, the process leaves it to the operating system.
-    disk.die_after(0);
+    disk.die();
     drop(log);
     disk.restart();
     assert_eq!(open(&disk).committed(), bytes("one"));

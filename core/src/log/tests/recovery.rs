@@ -9,7 +9,7 @@ const FIRST: &str = "00000000000000000001.log";
 
 /// Ends the log as a kill would, leaving the disk as it is.
 fn kill(disk: &Disk, log: Log) {
-    disk.die_after(0);
+    disk.die();
     drop(log);
     disk.restart();
 }
