@@ -8,7 +8,7 @@ import struct
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -17,8 +17,8 @@ else:
 
 CASES_DIR = Path(__file__).resolve().parent / "cases"
 
-Value = Union[None, int, float, str, bytes]
-Params = Union[list[Value], dict[str, Value], None]
+Value = int | float | str | bytes | None
+Params = list[Value] | dict[str, Value] | None
 
 KINDS = {"Sql", "Constraint", "Forbidden", "Busy", "Config"}
 RUNNERS = {"sqlite3", "python", "rust", "node", "kotlin", "swift"}
@@ -156,7 +156,7 @@ def difference(
     if expected.rows is not None:
         if len(expected.rows) != len(rows):
             return f"{len(rows)} rows instead of {len(expected.rows)}: {_short(rows)}"
-        for i, (want, got) in enumerate(zip(expected.rows, rows)):
+        for i, (want, got) in enumerate(zip(expected.rows, rows, strict=True)):
             if len(want) != len(got) or not all(map(same, want, got)):
                 return f"row {i} is {_short(got)} instead of {_short(want)}"
     if expected.rows_affected not in (None, rows_affected):

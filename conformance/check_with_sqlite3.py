@@ -1,8 +1,8 @@
 """Runs the cases against the sqlite3 module of the standard library: an oracle of its own.
 
-The cases say what plain SQLite does, except where they name `skip.sqlite3`. A command is a savepoint
-here as it is in Quorumlite, foreign keys are on, and double-quoted strings are off where Python can
-say so. Usage: python check_with_sqlite3.py [-v] [part of a case's name]
+The cases say what plain SQLite does, except where they name `skip.sqlite3`. A command is a
+savepoint here as it is in Quorumlite, foreign keys are on, and double-quoted strings are off where
+Python can say so. Usage: python check_with_sqlite3.py [-v] [part of a case's name]
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Oracle:
         return results
 
     def close(self) -> None:
+        """Forgets the database."""
         self.db.close()
 
 
@@ -76,7 +77,7 @@ def check_step(oracle: Oracle, step: Step) -> str | None:
         return check_error(step, error)
     if step.error is not None:
         return f"succeeded instead of failing with {step.error[1]}"
-    for expected, result in zip(step.outcomes, results):
+    for expected, result in zip(step.outcomes, results, strict=True):
         different = case_format.difference(expected, *result)
         if different is not None:
             return different
@@ -134,6 +135,7 @@ def reason_to_skip(case: Case, options: set[str]) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
+    """Runs the cases whose names contain each argument; gives the exit status."""
     verbose = "-v" in arguments
     wanted = [a for a in arguments if a != "-v"]
     cases = [c for c in case_format.load() if all(w in c.name for w in wanted)]
