@@ -11,7 +11,8 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::connection::open_reader;
-use super::{error, execute};
+use super::error::{self, Failure};
+use super::execute;
 use crate::error::{Error, ErrorKind};
 use crate::statement::{Rows, Statement};
 
@@ -78,19 +79,28 @@ impl Readers {
     ) -> crate::Result<(Rows, u64)> {
         let mut interrupted = false;
         loop {
-            let mut lease = self.lease(deadline)?;
+            let (turn, connection) = self.lease(deadline)?;
             // Loaded before the read begins: its snapshot is at least as new.
             let applied = self.0.applied.load(Ordering::Acquire);
-            let failure = match execute::read(lease.connection(), statement) {
-                Ok(rows) => return Ok((rows, applied)),
-                Err(failure) => failure,
+            let error = match execute::read(&connection, statement) {
+                Ok(rows) => {
+                    turn.give_back(connection);
+                    return Ok((rows, applied));
+                }
+                Err(Failure::Statement(error)) => {
+                    turn.give_back(connection);
+                    return Err(error);
+                }
+                Err(Failure::Node(error)) => error,
             };
-            lease.discard_after(&failure);
-            let error = failure.into_error();
+            // The connection may be in a state that others must not see, so it is closed, and
+            // before its turn ends: under a gate the file may be replaced.
+            drop(connection);
+            drop(turn);
             if error.code() != "SQLITE_INTERRUPT" {
-                return Err(error);
+                let busy = error.code().starts_with("SQLITE_BUSY");
+                return Err(error.with_retryable(busy));
             }
-            drop(lease);
             if Instant::now() >= deadline {
                 return Err(timeout());
             }
@@ -116,10 +126,10 @@ impl Readers {
         deadline: Instant,
         work: impl FnOnce(&Connection) -> crate::Result<T>,
     ) -> crate::Result<T> {
-        let mut lease = self.lease(deadline)?;
-        let result = work(lease.connection());
-        if result.is_err() || !lease.connection().is_autocommit() {
-            lease.discard();
+        let (turn, connection) = self.lease(deadline)?;
+        let result = work(&connection);
+        if result.is_ok() && connection.is_autocommit() {
+            turn.give_back(connection);
         }
         result.map_err(|error| match error.code() {
             "SQLITE_INTERRUPT" if Instant::now() >= deadline => timeout(),
@@ -171,7 +181,8 @@ impl Readers {
         self.0.changed.notify_all();
     }
 
-    fn lease(&self, deadline: Instant) -> crate::Result<Lease<'_>> {
+    /// Waits for its turn and gives a connection with it. The turn must outlive the connection.
+    fn lease(&self, deadline: Instant) -> crate::Result<(Turn<'_>, Connection)> {
         let shared = &*self.0;
         let mut pool = shared.pool.lock();
         while pool.gates > 0 && !pool.closed {
@@ -183,15 +194,27 @@ impl Readers {
             return Err(Error::closed());
         }
         pool.running += 1;
-        let connection = pool.idle.pop();
+        let idle = pool.idle.pop();
         drop(pool);
-        // From here on dropping the lease takes the read out of the count again.
-        let mut lease = Lease { shared, connection };
+        let turn = Turn(shared);
         DEADLINE.set(Some(deadline));
-        if lease.connection.is_none() {
-            lease.connection = Some(shared.connect()?);
-        }
-        Ok(lease)
+        let connection = match idle {
+            Some(connection) => connection,
+            None => shared.connect()?,
+        };
+        Ok((turn, connection))
+    }
+
+    /// How many reads are running.
+    #[cfg(test)]
+    pub(super) fn running(&self) -> usize {
+        self.0.pool.lock().running
+    }
+
+    /// How many connections wait for work.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.0.pool.lock().idle.len()
     }
 }
 
@@ -216,56 +239,29 @@ fn timeout() -> Error {
     )
 }
 
-/// A running read: gives its connection back when dropped.
-struct Lease<'a> {
-    shared: &'a Shared,
-    connection: Option<Connection>,
-}
+/// The place of a running read in the count, until it is dropped.
+struct Turn<'a>(&'a Shared);
 
-impl Lease<'_> {
-    fn connection(&self) -> &Connection {
-        match &self.connection {
-            Some(connection) => connection,
-            // `lease` hands out no lease without one, and what takes it away consumes the turn.
-            None => unreachable!("a lease has a connection until it is discarded"),
-        }
-    }
-
-    /// Does not give the connection back: it may be in a state that others must not see.
-    fn discard(&mut self) {
-        self.connection = None;
-    }
-
-    fn discard_after(&mut self, failure: &execute::Failure) {
-        // An interrupted read leaves nothing behind; other trouble of the node's might.
-        if let execute::Failure::Node(error) = failure
-            && error.code() != "SQLITE_INTERRUPT"
-        {
-            self.discard();
+impl Turn<'_> {
+    /// Puts the connection back into the pool, or closes it where there is no room, and ends the
+    /// turn.
+    fn give_back(self, connection: Connection) {
+        let mut pool = self.0.pool.lock();
+        if !pool.closed && pool.idle.len() < self.0.max_idle {
+            pool.idle.push(connection);
         }
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
         DEADLINE.set(None);
-        let mut pool = self.shared.pool.lock();
-        let mut superfluous = self.connection.take();
-        if !pool.closed && pool.idle.len() < self.shared.max_idle {
-            pool.idle.extend(superfluous.take());
-        }
-        if superfluous.is_some() {
-            // The read counts as running until its connection is closed: under a gate the file
-            // may be replaced.
-            drop(pool);
-            drop(superfluous);
-            pool = self.shared.pool.lock();
-        }
+        let mut pool = self.0.pool.lock();
         pool.running -= 1;
-        if pool.running == 0 && (pool.gates > 0 || pool.closed) {
-            self.shared.interrupt.store(false, Ordering::Relaxed);
+        if pool.running == 0 && pool.gates > 0 {
+            self.0.interrupt.store(false, Ordering::Relaxed);
             drop(pool);
-            self.shared.changed.notify_all();
+            self.0.changed.notify_all();
         }
     }
 }
