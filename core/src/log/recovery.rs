@@ -11,7 +11,7 @@ use super::index::Index;
 use super::segment::{self, RecordPlace, Segment, draft_name, file_name, sequence_of};
 use super::state::{HardState, decode_purge, decode_truncate};
 use super::storage::Storage;
-use super::writer::{FIRST_SEGMENT_BYTES, truncate_last_indexes};
+use super::writer::{FIRST_SEGMENT_BYTES, note_index};
 use super::{LogOptions, LogPosition, damage, storage_failed};
 use crate::error::Error;
 
@@ -26,7 +26,7 @@ pub(super) struct Recovered {
     pub end: u64,
     /// Its last frame says that the log was closed.
     pub closed_cleanly: bool,
-    /// For each segment the highest index of a record in it that may be live.
+    /// For each segment the highest index of a record in it.
     pub last_indexes: BTreeMap<u64, Option<u64>>,
 }
 
@@ -255,13 +255,12 @@ fn replay(scans: Vec<Scan>) -> Result<Recovered, Error> {
                     let place = u32::try_from(offset).map_err(|_| damaged("it is too long"))?;
                     index.push(record.term, record.index, 0, record.payload_len);
                     index.place(record.index, 0, sequence, place);
-                    last_indexes.insert(sequence, Some(record.index));
+                    note_index(&mut last_indexes, sequence, record.index);
                 }
                 Found::Vote(vote) => state.vote = Some(vote),
                 Found::Committed(committed) => state.committed = Some(committed),
                 Found::Truncate(keep) => {
                     index.truncate_after(keep);
-                    truncate_last_indexes(&mut last_indexes, keep);
                 }
                 Found::Purge(upto, first_needed) => {
                     index.purge(upto.index);

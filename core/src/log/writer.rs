@@ -35,7 +35,8 @@ pub(super) struct Writer {
     closed_cleanly: bool,
     /// What the frames so far say; a new segment begins with it.
     state: HardState,
-    /// For each segment the highest index of a record in it that may be live.
+    /// For each segment the highest index of a record in it. Truncated ones count too: their segment
+    /// is then removed a little later than it could be.
     last_indexes: BTreeMap<u64, Option<u64>>,
     /// Records written since callers were last told: index, ticket, segment, offset.
     placed: Vec<(u64, u64, u64, u32)>,
@@ -126,7 +127,6 @@ impl Writer {
             }
             Work::Truncate(keep) => {
                 self.put(Kind::Truncate, &[&truncate_body(keep)])?;
-                truncate_last_indexes(&mut self.last_indexes, keep);
             }
             Work::Purge(upto) => self.put_purge(upto)?,
             Work::Nothing => {}
@@ -138,7 +138,7 @@ impl Writer {
         let offset =
             self.put(Kind::Record, &[&pair(record.term, record.index), &record.payload])?;
         let sequence = self.active.header.sequence;
-        self.last_indexes.insert(sequence, Some(record.index));
+        note_index(&mut self.last_indexes, sequence, record.index);
         self.placed.push((record.index, ticket, sequence, offset));
         Ok(())
     }
@@ -270,15 +270,10 @@ impl Writer {
     }
 }
 
-/// Lowers the highest live index of each segment to `keep`. A segment that lost all its records then
-/// shows `keep`, which belongs to an older one: it is removed a little later than it could be.
-pub(super) fn truncate_last_indexes(
-    last_indexes: &mut BTreeMap<u64, Option<u64>>,
-    keep: Option<u64>,
-) {
-    for last in last_indexes.values_mut() {
-        *last = (*last).min(keep);
-    }
+/// Notes that the record `index` lies in the segment `sequence`.
+pub(super) fn note_index(last_indexes: &mut BTreeMap<u64, Option<u64>>, sequence: u64, index: u64) {
+    let last = last_indexes.entry(sequence).or_default();
+    *last = (*last).max(Some(index));
 }
 
 /// Calls back. A panic in there is the caller's own: the log goes on.
