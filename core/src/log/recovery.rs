@@ -11,7 +11,7 @@ use super::index::Index;
 use super::segment::{self, RecordPlace, Segment, draft_name, file_name, sequence_of};
 use super::state::{HardState, decode_purge, decode_truncate};
 use super::storage::Storage;
-use super::writer::{FIRST_SEGMENT_BYTES, note_index};
+use super::writer::FIRST_SEGMENT_BYTES;
 use super::{LogOptions, LogPosition, damage, storage_failed};
 use crate::error::Error;
 
@@ -26,7 +26,7 @@ pub(super) struct Recovered {
     pub end: u64,
     /// Its last frame says that the log was closed.
     pub closed_cleanly: bool,
-    /// For each segment the highest index of a record in it.
+    /// For each segment the index of the last record written to it.
     pub last_indexes: BTreeMap<u64, Option<u64>>,
 }
 
@@ -255,7 +255,7 @@ fn replay(scans: Vec<Scan>) -> Result<Recovered, Error> {
                     let place = u32::try_from(offset).map_err(|_| damaged("it is too long"))?;
                     index.push(record.term, record.index, 0, record.payload_len);
                     index.place(record.index, 0, sequence, place);
-                    note_index(&mut last_indexes, sequence, record.index);
+                    last_indexes.insert(sequence, Some(record.index));
                 }
                 Found::Vote(vote) => state.vote = Some(vote),
                 Found::Committed(committed) => state.committed = Some(committed),

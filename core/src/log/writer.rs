@@ -35,8 +35,8 @@ pub(super) struct Writer {
     closed_cleanly: bool,
     /// What the frames so far say; a new segment begins with it.
     state: HardState,
-    /// For each segment the highest index of a record in it. Truncated ones count too: their segment
-    /// is then removed a little later than it could be.
+    /// For each segment the index of the last record written to it: no live one in it has a higher
+    /// index. (After a truncation it may be too high; the file is then removed a little later.)
     last_indexes: BTreeMap<u64, Option<u64>>,
     /// Records written since callers were last told: index, ticket, segment, offset.
     placed: Vec<(u64, u64, u64, u32)>,
@@ -138,7 +138,7 @@ impl Writer {
         let offset =
             self.put(Kind::Record, &[&pair(record.term, record.index), &record.payload])?;
         let sequence = self.active.header.sequence;
-        note_index(&mut self.last_indexes, sequence, record.index);
+        self.last_indexes.insert(sequence, Some(record.index));
         self.placed.push((record.index, ticket, sequence, offset));
         Ok(())
     }
@@ -268,12 +268,6 @@ impl Writer {
             call(operation.done, Err(copy(&reported)));
         }
     }
-}
-
-/// Notes that the record `index` lies in the segment `sequence`.
-pub(super) fn note_index(last_indexes: &mut BTreeMap<u64, Option<u64>>, sequence: u64, index: u64) {
-    let last = last_indexes.entry(sequence).or_default();
-    *last = (*last).max(Some(index));
 }
 
 /// Calls back. A panic in there is the caller's own: the log goes on.

@@ -124,6 +124,7 @@ fn damage_anywhere_in_a_closed_log_is_refused() {
 fn damage_in_an_older_segment_is_refused() {
     let disk = Disk::default();
     let log = open(&disk);
+    save_vote(&log, "v");
     append(&log, records(1, 1..=60));
     kill(&disk, log);
     let names = disk.names();
@@ -137,8 +138,27 @@ fn damage_in_an_older_segment_is_refused() {
     let middle = Disk::with_contents(&disk, "none", &[]);
     crate::log::storage::Storage::remove(&middle, &names[1]).unwrap();
     assert_damaged(&middle, "a segment is missing");
+    let newest = names.last().unwrap();
+    let mut stateless = disk.contents(newest);
+    stateless[HEADER_LEN as usize..].fill(0);
+    assert_damaged(&disk.with_contents(newest, &stateless), "the state at its start is gone");
     let swapped = disk.with_contents(&names[1], &disk.contents(&names[0]));
     assert_damaged(&swapped, "a segment under another name");
+}
+
+#[test]
+fn purged_files_do_not_come_back() {
+    for seed in 0..8 {
+        let disk = Disk::default();
+        let log = open(&disk);
+        append(&log, records(1, 1..=60));
+        purge(&log, at(1, 60));
+        disk.die();
+        drop(log);
+        disk.power_cut(&mut Random(seed));
+        assert_eq!(disk.names().len(), 1);
+        assert_eq!(open(&disk).state().last, Some(at(1, 60)));
+    }
 }
 
 #[test]
@@ -191,18 +211,19 @@ fn a_frame_is_valid_in_its_own_place_only() {
 
 #[test]
 fn a_kill_at_any_operation_leaves_a_log_that_can_be_trusted() {
-    for operation in 0..40 {
+    for operation in 0..70 {
         for seed in 0..4 {
             let disk = Disk::default();
             let log = open(&disk);
             disk.die_after(operation);
             for index in 1..=30 {
-                let (done, _) = outcome();
-                if log.append(records(1, index..=index), done).is_err() {
+                let (done, outcome) = outcome();
+                let appended = log.append(records(1, index..=index), done);
+                if outcome.wait().and(appended).is_err() {
                     break;
                 }
             }
-            disk.die_after(0);
+            disk.die();
             drop(log);
             disk.restart();
             // What the next process acknowledges must not rest on what the first left unsynced.
