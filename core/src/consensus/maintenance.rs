@@ -160,13 +160,13 @@ impl MaintenanceTask {
             let index = |id: Option<super::types::LogId>| id.map_or(0, |id| id.index);
             (index(metrics.snapshot), index(metrics.purged))
         };
-        let may_go = durable.min(upto);
-        let step = if may_go > purged {
-            self.raft.trigger().purge_log(may_go).await
-        } else {
-            self.raft.trigger().snapshot().await
+        let trigger = self.raft.trigger();
+        let purge = match durable.min(upto) {
+            may_go if may_go > purged => trigger.purge_log(may_go).await,
+            _ => Ok(()),
         };
-        if let Err(e) = step {
+        let record = if durable < upto { trigger.snapshot().await } else { Ok(()) };
+        if let Err(e) = purge.and(record) {
             tracing::debug!(error = %e, "the log was not purged");
         }
     }

@@ -11,6 +11,8 @@ mod read_barrier;
 mod service;
 mod snapshot;
 mod state_machine;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub(crate) use raft::Consensus;

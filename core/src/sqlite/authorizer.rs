@@ -38,6 +38,7 @@ enum Stage {
 }
 
 thread_local! {
+    static IS_DML: Cell<bool> = const { Cell::new(false) };
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Internal) };
     static DENIAL: RefCell<Option<Error>> = const { RefCell::new(None) };
 }
@@ -46,8 +47,10 @@ thread_local! {
 pub(super) struct UserStatement(PhantomData<*const ()>);
 
 impl UserStatement {
-    pub(super) fn begin() -> Self {
+    /// `keyword` is the word with which the statement begins.
+    pub(super) fn begin(keyword: &str) -> Self {
         DENIAL.take();
+        IS_DML.set(is_one_of(keyword, &["INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"]));
         STAGE.set(Stage::Prepare);
         UserStatement(PhantomData)
     }
@@ -173,10 +176,18 @@ fn check(role: Role, stage: Stage, context: &AuthContext<'_>) -> Result<(), Deni
         // for a reader these are judged by what the whole statement is.
         A::Insert { table_name } | A::Update { table_name, .. } | A::Delete { table_name } => {
             if role == Role::Reader {
-                Ok(())
-            } else {
-                user_table(table_name)
+                return Ok(());
             }
+            user_table(table_name)?;
+            // ANALYZE and DROP write there themselves, and SQLite then plans anew. A write of a
+            // user's takes effect when the schema is loaded: on each node at another time.
+            if IS_DML.get() && starts_with(table_name, "sqlite_stat") {
+                return Err(Denial(
+                    "FORBIDDEN_INTERNAL_TABLE",
+                    format!("{table_name} holds the query planner's statistics: use ANALYZE"),
+                ));
+            }
+            Ok(())
         }
         _ if context.database_name == Some("temp") => Err(temp()),
         A::CreateTable { .. }

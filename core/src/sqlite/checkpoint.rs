@@ -46,7 +46,7 @@ enum Mode {
 impl Checkpointer {
     pub(super) fn open(path: &Path) -> Result<Checkpointer> {
         let conn = connection::open_writer(path)?;
-            conn.busy_timeout(Duration::ZERO).map_err(error::internal)?;
+        conn.busy_timeout(Duration::ZERO).map_err(error::internal)?;
         internal::batch(&conn, "PRAGMA checkpoint_fullfsync = ON")?;
         // The first read opens the write-ahead log.
         internal::with(&conn, "SELECT count(*) FROM sqlite_schema", |s| {
@@ -196,7 +196,11 @@ pub(super) fn sync_wal(conn: &Connection) -> Result<()> {
             ffi::SQLITE_MISUSE
         }
     };
-    if rc == ffi::SQLITE_OK { Ok(()) } else { Err(sqlite_io_error("syncing the log of SQLite", rc)) }
+    if rc == ffi::SQLITE_OK {
+        Ok(())
+    } else {
+        Err(sqlite_io_error("syncing the log of SQLite", rc))
+    }
 }
 
 fn fail(shared: &Shared, error: Error) -> Error {

@@ -8,7 +8,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::authorizer::{self, Role};
-use super::{clock_vfs, error, execute, functions};
+use super::{budget, clock_vfs, error, execute, functions};
 use crate::error::{Error, ErrorKind};
 
 /// Statements that each connection keeps compiled.
@@ -78,6 +78,7 @@ pub(crate) fn open_writer(path: &Path) -> crate::Result<Connection> {
     .map_err(error::internal)?;
     functions::install(&conn)?;
     execute::install_update_hook(&conn);
+    budget::install(&mut conn)?;
     authorizer::install(&mut conn, Role::Writer)?;
     Ok(conn)
 }

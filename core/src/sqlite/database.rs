@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -24,6 +25,9 @@ const FOLDER: &str = "state";
 const FILE: &str = "quorumlite.replica";
 /// A page image that is being received.
 const INCOMING: &str = "incoming.image";
+
+/// The longest that hashing the content may take.
+const HASH_TIME: Duration = Duration::from_secs(3600);
 
 /// The replica's database. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -60,7 +64,7 @@ impl Database {
 
     pub(super) fn open_with(dir: &Path, limits: Limits) -> Result<(Database, Writer)> {
         let files = Files::prepare(dir)?;
-            let (conn, applied, recent) = open_writer(&files, limits)?;
+        let (conn, applied, recent) = open_writer(&files, limits)?;
         let checkpointer = Checkpointer::open(&files.main)?;
         files.sync_dir()?;
         let applied_index = Arc::new(AtomicU64::new(applied.index()));
@@ -75,8 +79,7 @@ impl Database {
             failed: Mutex::new(None),
             has_failed: AtomicBool::new(false),
         });
-        let writer =
-            Writer { shared: shared.clone(), conn: Some(conn), recent, applied };
+        let writer = Writer { shared: shared.clone(), conn: Some(conn), recent, applied };
         Ok((Database { shared }, writer))
     }
 
@@ -125,7 +128,7 @@ impl Database {
         // It is a long read: a checkpoint would be in vain meanwhile.
         let checkpointer = self.shared.checkpointer.lock();
         checkpointer.check_open()?;
-        content_hash::content_hash(&connection::open_reader(&self.shared.files.main)?)
+        self.shared.readers.with_connection(Instant::now() + HASH_TIME, content_hash::content_hash)
     }
 
     /// Closes what is not the writer's; the writer closes when dropped. Waits for a checkpoint that
@@ -175,10 +178,7 @@ impl Shared {
 }
 
 /// Opens the write connection and reads what the node keeps in the database.
-pub(super) fn open_writer(
-    files: &Files,
-    limits: Limits,
-) -> Result<(Connection, Applied, Recent)> {
+pub(super) fn open_writer(files: &Files, limits: Limits) -> Result<(Connection, Applied, Recent)> {
     let conn = connection::open_writer(&files.main)?;
     if !Applied::exists(&conn)? {
         internal::run(&conn, "BEGIN IMMEDIATE")?;
@@ -247,9 +247,7 @@ fn remove(path: &Path) -> Result<()> {
 fn sync_dir(path: &Path) -> Result<()> {
     // Only Unix can and must sync a directory.
     if cfg!(unix) {
-        File::open(path)
-            .and_then(|d| d.sync_all())
-            .map_err(|e| disk_error("sync", path, e))?;
+        File::open(path).and_then(|d| d.sync_all()).map_err(|e| disk_error("sync", path, e))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ToSql, ffi};
 
 use super::authorizer::{self, Role, UserStatement};
+use super::budget::Budget;
 pub(crate) use super::error::Failure;
 use super::{clock_vfs, context, disk_full, error};
 use crate::error::{Error, ErrorKind};
@@ -22,6 +23,11 @@ pub(crate) const INTERNAL_MARK: &str = "/* quorumlite */";
 
 /// The most bytes of values that one statement may return.
 pub(crate) const RESULT_LIMIT: usize = 64 << 20;
+
+/// What a row and a value count towards [`RESULT_LIMIT`] beside their bytes: about the memory that
+/// they take. Fixed numbers, as each node must come to the same sum.
+const ROW_SIZE: usize = 24;
+const VALUE_SIZE: usize = 32;
 
 /// Texts longer than this are compiled each time: 256 of them would be too much memory.
 const CACHED_SQL: usize = 16 << 10;
@@ -95,19 +101,28 @@ pub(crate) fn reset_connection_state(conn: &Connection) -> crate::Result<()> {
 
 fn step_all(conn: &Connection, statement: &Statement, role: Role) -> Result<Rows, Failure> {
     let sql = statement.sql.trim();
-    check_text(sql, role).map_err(Failure::Statement)?;
-    let user = UserStatement::begin();
-    let fail = |error: rusqlite::Error| explain(&user, error);
+    let keyword = first_keyword(sql);
+    check_text(sql, keyword, role).map_err(Failure::Statement)?;
+    let user = UserStatement::begin(keyword);
+    let fail = |error: rusqlite::Error| explain(&user, without_offset(role, error));
 
     let mut prepared = conn.prepare_cached(sql).map_err(fail)?;
     if role == Role::Reader && !prepared.readonly() {
         return Err(Failure::Statement(authorizer::write_in_query()));
     }
+    match bind(&mut prepared, &statement.params) {
+        Ok(()) => {}
+        Err(BindError::Parameters(error)) => {
+            // A statement from this node's cache may no longer compile, and another node, without
+            // it in its cache, would say so instead.
+            prepared.discard();
+            conn.prepare(sql).map_err(fail)?;
+            return Err(Failure::Statement(error));
+        }
+        Err(BindError::Sqlite(error)) => return Err(fail(error)),
+    }
     user.step();
-    bind(&mut prepared, &statement.params).map_err(|error| match error {
-        BindError::Parameters(error) => Failure::Statement(error),
-        BindError::Sqlite(error) => fail(error),
-    })?;
+    let _budget = (role == Role::Writer).then(|| Budget::begin(&prepared));
 
     let mut values = Vec::new();
     let mut size = 0;
@@ -116,6 +131,7 @@ fn step_all(conn: &Connection, statement: &Statement, role: Role) -> Result<Rows
         // Stepping may have compiled the statement again, with other columns: count them now.
         let columns = row.as_ref().column_count();
         let mut line = Vec::with_capacity(columns);
+        size += ROW_SIZE + columns * VALUE_SIZE;
         for column in 0..columns {
             let value = value(row.get_ref(column).map_err(fail)?, column)?;
             size += value.size();
@@ -181,12 +197,32 @@ fn rowid_exhausted() -> Error {
     )
 }
 
+/// Forgets where in a writer's statement an error was found: SQLite tells only when the statement
+/// is compiled for the first time, not when it comes from this node's statement cache and is
+/// compiled again, so replicas would give different messages.
+fn without_offset(role: Role, error: rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqlInputError { error, msg, .. } if role == Role::Writer => {
+            rusqlite::Error::SqliteFailure(error, Some(msg))
+        }
+        other => other,
+    }
+}
+
 /// Turns what SQLite says into what the user should know.
 fn explain(user: &UserStatement, error: rusqlite::Error) -> Failure {
     if let Some(denial) = user.denial() {
         return Failure::Statement(denial);
     }
     match error::failure(error) {
+        Failure::Node(e) if e.code() == "SQLITE_INTERRUPT" && Budget::is_spent() => {
+            Failure::Statement(Error::new(
+                ErrorKind::Sql,
+                "SQL_TOO_LONG",
+                "the statement takes longer than a replicated write may: split it into several, or \
+                 read with query() and write the result",
+            ))
+        }
         // No write to a file found the disk full, so it is the other thing that SQLite says in
         // these words, which is the same on each node.
         Failure::Node(e) if e.code() == "SQLITE_FULL" && !disk_full::seen() => Failure::Statement(
@@ -214,7 +250,7 @@ fn explain(user: &UserStatement, error: rusqlite::Error) -> Failure {
 }
 
 /// What can be said about a text before SQLite sees it.
-fn check_text(sql: &str, role: Role) -> Result<(), Error> {
+fn check_text(sql: &str, keyword: &str, role: Role) -> Result<(), Error> {
     if sql.as_bytes().contains(&0) {
         return Err(Error::new(
             ErrorKind::Sql,
@@ -230,7 +266,6 @@ fn check_text(sql: &str, role: Role) -> Result<(), Error> {
             format!("a statement may not begin with the comment {INTERNAL_MARK}"),
         ));
     }
-    let keyword = first_keyword(sql);
     if keyword.is_empty() && after_blanks(sql).is_empty() {
         return Err(Error::new(
             ErrorKind::Sql,

@@ -18,7 +18,7 @@ use super::checkpoint::sqlite_io_error;
 use super::connection;
 use super::database::{Database, Files, disk_error};
 use super::error;
-use super::internal::{self, node_error};
+use super::internal::node_error;
 use super::meta::{Applied, Position};
 use super::recent::{Limits, Recent};
 use crate::error::{Error, ErrorKind, Result};
@@ -263,5 +263,9 @@ fn with_main_file(
         (ffi::SQLITE_OK, None) => ffi::SQLITE_MISUSE,
         (rc, _) => rc,
     };
-    if rc == ffi::SQLITE_OK { Ok(()) } else { Err(sqlite_io_error("reading the database file", rc)) }
+    if rc == ffi::SQLITE_OK {
+        Ok(())
+    } else {
+        Err(sqlite_io_error("reading the database file", rc))
+    }
 }

@@ -74,8 +74,7 @@ impl Writer {
 
     fn reopen(&mut self, checkpointer: &mut Checkpointer) -> Result<()> {
         let shared = &self.shared;
-        let (conn, applied, recent) =
-            database::open_writer(&shared.files, self.recent.limits())?;
+        let (conn, applied, recent) = database::open_writer(&shared.files, self.recent.limits())?;
         *checkpointer = Checkpointer::open(&shared.files.main)?;
         shared.files.sync_dir()?;
         (self.conn, self.applied, self.recent) = (Some(conn), applied, recent);

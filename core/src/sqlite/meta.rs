@@ -100,11 +100,7 @@ impl Applied {
     }
 
     /// Writes what differs from `before`. Runs in the caller's transaction.
-    pub(super) fn store(
-        &self,
-        before: &Applied,
-        conn: &Connection,
-        ) -> Result<()> {
+    pub(super) fn store(&self, before: &Applied, conn: &Connection) -> Result<()> {
         if self.membership != before.membership
             && let Some((at, bytes)) = &self.membership
         {
@@ -119,10 +115,7 @@ impl Applied {
     }
 }
 
-fn load_position(
-    conn: &Connection,
-    [term_key, index_key]: [&str; 2],
-) -> Result<Option<Position>> {
+fn load_position(conn: &Connection, [term_key, index_key]: [&str; 2]) -> Result<Option<Position>> {
     let term = integer(conn, term_key)?;
     let index = integer(conn, index_key)?;
     match (term, index) {

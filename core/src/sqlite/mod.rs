@@ -2,6 +2,7 @@
 //! deterministically, many readers answer queries, checkpoints and page images are ours.
 
 mod authorizer;
+mod budget;
 mod checkpoint;
 mod clock_vfs;
 mod connection;

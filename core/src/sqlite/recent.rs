@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{error, internal};
 use super::meta::{not_a_replica, to_integer};
 use super::writer::CommandResult;
+use super::{error, internal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::statement::{ExecuteResult, Rows};
 use crate::value::Value;
@@ -156,7 +156,8 @@ impl Recent {
         for (id, records) in records {
             let Some(&(_, first)) = records.first() else { continue };
             let born = since.get(&id).copied().unwrap_or(first);
-            let mut client = Client { since: born, last: first, floor: 0, results: BTreeMap::new() };
+            let mut client =
+                Client { since: born, last: first, floor: 0, results: BTreeMap::new() };
             for (identity, place) in records {
                 client.last = client.last.max(place);
                 client.floor = client.floor.max(identity.acked_below);
@@ -203,11 +204,7 @@ impl Recent {
     }
 
     /// The result that was recorded at `place`.
-    pub(super) fn result(
-        &self,
-        conn: &Connection,
-            place: Place,
-    ) -> Result<CommandResult> {
+    pub(super) fn result(&self, conn: &Connection, place: Place) -> Result<CommandResult> {
         let stored;
         let row = match self.pending.get(&place.index) {
             Some(row) => row,
@@ -260,10 +257,8 @@ impl Recent {
                 client.last = place;
                 client.floor = client.floor.max(acked_below);
                 client.results.insert(identity.sequence, place);
-                self.undo.push(Undo::Inserted {
-                    client: identity.client,
-                    sequence: identity.sequence,
-                });
+                self.undo
+                    .push(Undo::Inserted { client: identity.client, sequence: identity.sequence });
             }
         }
         self.order.insert(place, identity.client);
@@ -590,8 +585,7 @@ impl ResultMessage {
         };
         if !without_rows {
             message.columns = result.rows.columns().to_vec();
-            message.values =
-                result.rows.values().iter().flatten().map(ValueMessage::new).collect();
+            message.values = result.rows.values().iter().flatten().map(ValueMessage::new).collect();
         }
         message
     }

@@ -58,6 +58,25 @@ pub(crate) struct Command {
     pub statements: Vec<Statement>,
 }
 
+impl Entry {
+    fn commands(&self) -> &[Command] {
+        match &self.kind {
+            EntryKind::Commands { commands, .. } => commands,
+            EntryKind::Blank | EntryKind::Membership(_) => &[],
+        }
+    }
+}
+
+impl Command {
+    /// Whether the text of a statement contains `word`, in upper or lower case.
+    fn mentions(&self, word: &str) -> bool {
+        let word = word.as_bytes();
+        let of =
+            |sql: &str| sql.as_bytes().windows(word.len()).any(|w| w.eq_ignore_ascii_case(word));
+        self.statements.iter().any(|s| of(&s.sql))
+    }
+}
+
 /// What came of a [`Command`]: one result per statement, or an error, the same on every node, and
 /// then nothing of the command was applied.
 pub(crate) type CommandResult = Result<Vec<ExecuteResult>, Error>;
@@ -142,6 +161,10 @@ impl Writer {
                     // entry stays in one transaction; those before it go first, to be done once.
                     self.recent.rolled_back();
                     doomed.insert((entry, slot), error);
+                    let tried = entries.get(range.clone()).unwrap_or_default();
+                    if tried.iter().flat_map(Entry::commands).any(|c| c.mentions("analyze")) {
+                        reload_statistics(connection(&self.conn)?)?;
+                    }
                     if entry > range.start {
                         range.end = entry;
                     }
@@ -245,14 +268,10 @@ impl Writer {
 }
 
 /// Runs the statements of a command in a savepoint.
-fn run(
-    conn: &Connection,
-    index: u64,
-    timestamp_us: i64,
-    command: &Command,
-) -> Result<Outcome> {
-    reset_connection_state(conn)?;
+fn run(conn: &Connection, index: u64, timestamp_us: i64, command: &Command) -> Result<Outcome> {
     internal::run(conn, "SAVEPOINT quorumlite_command")?;
+    // After the savepoint, at which a full-text index writes what earlier commands left to it.
+    reset_connection_state(conn)?;
     let mut results = Vec::with_capacity(command.statements.len());
     let mut failed = None;
     {
@@ -299,7 +318,10 @@ fn run(
         internal::run(conn, "ROLLBACK TO quorumlite_command")?;
     }
     internal::run(conn, "RELEASE quorumlite_command")?;
-    if command.statements.iter().any(|s| mentions_deferral(&s.sql)) {
+    if failed.is_some() && command.mentions("analyze") {
+        reload_statistics(conn)?;
+    }
+    if command.mentions("defer_foreign_keys") {
         // The flag outlives the command otherwise; it is set when the text is parsed, so a cached
         // statement would not do.
         internal::batch(conn, "PRAGMA defer_foreign_keys = OFF")?;
@@ -307,9 +329,10 @@ fn run(
     Ok(Outcome::Done(failed.map_or(Ok(results), Err)))
 }
 
-fn mentions_deferral(sql: &str) -> bool {
-    const NAME: &[u8] = b"defer_foreign_keys";
-    sql.as_bytes().windows(NAME.len()).any(|w| w.eq_ignore_ascii_case(NAME))
+/// A rollback takes back what ANALYZE wrote, but not what the planner made of it: reads it anew, so
+/// that this node plans as one that was started afterwards.
+fn reload_statistics(conn: &Connection) -> Result<()> {
+    internal::batch(conn, "ANALYZE sqlite_schema")
 }
 
 /// Whether a foreign key is violated that would only be checked at COMMIT.

@@ -1,6 +1,14 @@
 //! The same command gives the same bytes on every node, whatever its clock, zone and history.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rusqlite::functions::FunctionFlags;
+
 use super::*;
+use crate::error::ErrorKind;
+use crate::params;
+use crate::sqlite::budget::Budget;
 
 /// 2001-02-03 04:05:06.789 UTC.
 const TIME_US: i64 = 981_173_106_789_000;
@@ -140,4 +148,41 @@ fn a_rowid_at_the_maximum_fails_the_command() {
     }
     engine.run("DELETE FROM t");
     assert_eq!(engine.run("INSERT INTO t(a) VALUES (1)").last_insert_rowid, 1);
+}
+
+#[test]
+fn an_endless_statement_ends_at_the_same_instruction_everywhere() {
+    const FILL: &str = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                        SELECT i FROM n WHERE tick(i) LIMIT ?";
+    /// An engine that counts the rows that FILL has reached.
+    fn make() -> (Engine, Arc<AtomicI64>) {
+        let engine = Engine::new();
+        let reached = Arc::new(AtomicI64::new(0));
+        let counter = reached.clone();
+        let tick = move |context: &rusqlite::functions::Context<'_>| {
+            counter.store(context.get(0)?, Ordering::Relaxed);
+            Ok(true)
+        };
+        let flags = FunctionFlags::SQLITE_UTF8;
+        engine.conn.create_scalar_function("tick", 1, flags, move |c| tick(c)).unwrap();
+        engine.run("CREATE TABLE t(a)");
+        (engine, reached)
+    }
+    let spend = |(engine, reached): &(Engine, Arc<AtomicI64>)| {
+        let error = engine.refused((FILL, params![-1]));
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Sql, "SQL_TOO_LONG"));
+        assert_eq!(engine.one("SELECT count(*) FROM t"), Value::Integer(0));
+        reached.load(Ordering::Relaxed)
+    };
+    let (fresh, used) = (make(), make());
+    // On one node the compiled statement has run before, for less than one tick.
+    used.0.run((FILL, params![1000]));
+    used.0.run("DELETE FROM t");
+    Budget::pretend(Some(3));
+    let rows = spend(&fresh);
+    assert!(rows > 10_000, "{rows}");
+    assert_eq!(spend(&used), rows);
+    assert_eq!(spend(&used), rows);
+    Budget::pretend(None);
+    used.0.run((FILL, params![1]));
 }

@@ -59,6 +59,19 @@ fn writes_that_cannot_be_replicated_are_forbidden() {
     }
     assert_eq!(engine.one("SELECT count(*) FROM t"), Value::Integer(1));
     assert_eq!(engine.refused("DELETE FROM sqlite_master").code(), "SQLITE_ERROR");
+    engine.run("CREATE INDEX ta ON t(a)");
+    engine.run("ANALYZE");
+    engine.run("CREATE TRIGGER td AFTER DELETE ON t BEGIN DELETE FROM sqlite_stat1; END");
+    for sql in [
+        "UPDATE sqlite_stat1 SET stat = '1 1'",
+        "WITH x AS (SELECT 1) DELETE FROM Sqlite_Stat4",
+        "DELETE FROM t",
+    ] {
+        assert_eq!(engine.refused(sql).code(), "FORBIDDEN_INTERNAL_TABLE", "{sql}");
+    }
+    engine.run("DROP INDEX ta");
+    engine.run("DROP TABLE t");
+    assert_eq!(engine.one("SELECT count(*) FROM sqlite_stat1"), Value::Integer(0));
 }
 
 #[test]

@@ -126,8 +126,11 @@ fn an_image_is_the_state_at_its_position_while_writes_go_on() {
     assert_eq!(image.position(), Some(at(3)));
     assert_eq!(image.membership(), Some((Some(at(3)), members)));
     for _ in 0..50 {
-        r.execute(&["UPDATE t SET b = b || 'x' WHERE a % 40 = 3", "CREATE TABLE IF NOT EXISTS u(a)"])
-            .unwrap();
+        r.execute(&[
+            "UPDATE t SET b = b || 'x' WHERE a % 40 = 3",
+            "CREATE TABLE IF NOT EXISTS u(a)",
+        ])
+        .unwrap();
         // Held back.
         assert!(!r.db.checkpoint().unwrap().complete);
         assert!(!r.db.checkpoint_truncate(Duration::ZERO).unwrap());
@@ -268,10 +271,13 @@ fn a_damaged_image_is_refused_and_the_old_state_lives_on() {
         ("too long", with(&|b| b.extend(vec![0; page]))),
         ("a page of zeros", with(&|b| b[page * 5..page * 6].fill(0))),
         ("a wrong schema page", with(&|b| b[100..page].fill(0xff))),
-        ("pages swapped", with(&|b| {
-            let (a, c) = b.split_at_mut(page * 4);
-            a[page..page * 2].swap_with_slice(&mut c[..page]);
-        })),
+        (
+            "pages swapped",
+            with(&|b| {
+                let (a, c) = b.split_at_mut(page * 4);
+                a[page..page * 2].swap_with_slice(&mut c[..page]);
+            }),
+        ),
         ("not a replica", no_tables),
     ];
     for (what, bytes) in damaged {

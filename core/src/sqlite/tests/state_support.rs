@@ -72,7 +72,10 @@ impl Replica {
             let mut statement = conn.prepare(sql).unwrap();
             let rows = statement
                 .query_map([], |r| {
-                    Ok((r.get::<_, rusqlite::types::Value>(0)?, r.get::<_, rusqlite::types::Value>(1)?))
+                    Ok((
+                        r.get::<_, rusqlite::types::Value>(0)?,
+                        r.get::<_, rusqlite::types::Value>(1)?,
+                    ))
                 })
                 .unwrap();
             rows.map(|r| format!("{:?}", r.unwrap())).collect()
@@ -82,6 +85,19 @@ impl Replica {
             meta: table("SELECT key, value FROM _quorumlite_meta ORDER BY key"),
             recent: table("SELECT log_index, results FROM _quorumlite_recent ORDER BY log_index"),
         }
+    }
+
+    /// Every row of every table, for a look at where replicas differ.
+    pub(super) fn tables(&self) -> Vec<String> {
+        let names =
+            self.query("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY 1");
+        let mut all = Vec::new();
+        for name in names {
+            for row in self.query(&format!("SELECT * FROM \"{}\"", name[0].as_str().unwrap())) {
+                all.push(format!("{name:?}: {row:?}"));
+            }
+        }
+        all
     }
 
     /// Checks that what is in memory is what a restart would find.
