@@ -43,6 +43,23 @@ async fn introduced(server: &Server) -> TcpStream {
     tcp
 }
 
+/// Accepts a connection as node "n1" does, up to and including the hello.
+async fn accept_by_hand(listener: &TcpListener) -> TcpStream {
+    let (mut tcp, _) = listener.accept().await.unwrap();
+    let mut reader = FrameReader::new(&mut tcp, 1 << 16);
+    reader.next(FAILED).await.unwrap().unwrap();
+    let reply = HelloReply {
+        magic: MAGIC,
+        version: 1,
+        min_version: 1,
+        cluster_id: Vec::new(),
+        node_id: "n1".to_owned(),
+        refusal: None,
+    };
+    tcp.write_all(&encode_hello(&reply)).await.unwrap();
+    tcp
+}
+
 /// Waits until the server has closed the connection.
 async fn closed(tcp: &mut TcpStream) {
     let mut sink = [0; 1024];
@@ -66,14 +83,19 @@ async fn garbage_changes_nothing() {
             &[0x16; 4096],
             &[0; 100_000],
         ];
+        let mut connections = Vec::new();
         for bytes in garbage {
             let mut tcp = connect(&server).await;
             // The server may have closed before all is written.
             let _ = tcp.write_all(bytes).await;
+            connections.push(tcp);
+        }
+        assert_serves(&client, server.local_addr()).await;
+        for mut tcp in connections {
             closed(&mut tcp).await;
         }
         assert_serves(&client, server.local_addr()).await;
-        assert_eq!(probe.order.lock().len(), 1);
+        assert_eq!(*probe.order.lock(), [4711, 4711]);
     }
 }
 
@@ -225,21 +247,7 @@ async fn a_half_open_connection_is_noticed_by_the_client() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let client = Client::with_limits(None, node("client"), hasty());
-    let accepted = async {
-        let (mut tcp, _) = listener.accept().await.unwrap();
-        let mut reader = FrameReader::new(&mut tcp, 1 << 16);
-        reader.next(FAILED).await.unwrap().unwrap();
-        let reply = HelloReply {
-            magic: MAGIC,
-            version: 1,
-            min_version: 1,
-            cluster_id: Vec::new(),
-            node_id: "n1".to_owned(),
-            refusal: None,
-        };
-        tcp.write_all(&encode_hello(&reply)).await.unwrap();
-        tcp
-    };
+    let accepted = accept_by_hand(&listener);
     let call = client.call(&address, None, Lane::Data, ECHO, Bytes::new(), FAILED * 2);
     let (result, _tcp) = soon("the call ends", async { tokio::join!(call, accepted) }).await;
     match result {
@@ -330,18 +338,7 @@ async fn a_nonsense_frame_ends_the_connection_of_the_client_not_the_client() {
     let address = listener.local_addr().unwrap().to_string();
     let client = client(None);
     let serve = async {
-        let (mut tcp, _) = listener.accept().await.unwrap();
-        let mut reader = FrameReader::new(&mut tcp, 1 << 16);
-        reader.next(FAILED).await.unwrap().unwrap();
-        let reply = HelloReply {
-            magic: MAGIC,
-            version: 1,
-            min_version: 1,
-            cluster_id: Vec::new(),
-            node_id: "n1".to_owned(),
-            refusal: None,
-        };
-        tcp.write_all(&encode_hello(&reply)).await.unwrap();
+        let mut tcp = accept_by_hand(&listener).await;
         let mut reader = FrameReader::new(&mut tcp, 1 << 16);
         let frame = reader.next_frame(FAILED).await.unwrap().unwrap();
         assert_eq!(frame.kind(), FrameKind::Request);
@@ -355,4 +352,34 @@ async fn a_nonsense_frame_ends_the_connection_of_the_client_not_the_client() {
     let call = client.call(&address, None, Lane::Data, ECHO, numbered(1), FAILED);
     let (result, ()) = soon("call", async { tokio::join!(call, serve) }).await;
     assert!(matches!(result, Err(CallError::Lost(_))), "{result:?}");
+}
+
+#[tokio::test]
+async fn requests_that_were_not_written_are_told_apart_from_lost_ones() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let client = client(None);
+    let body = Bytes::from(vec![0; 256 * 1024]);
+    // Far more than the sockets' buffers and one batch of the writer hold.
+    let send_all = async {
+        let mut pending = Vec::new();
+        for _ in 0..240 {
+            let send = client.send(&address, None, Lane::Data, ECHO, body.clone(), FAILED);
+            pending.push(send.await.unwrap());
+        }
+        pending
+    };
+    let sent = async { tokio::join!(send_all, accept_by_hand(&listener)) };
+    let (mut pending, mut tcp) = soon("sending", sent).await;
+    // The writer is at work: the first request arrives.
+    let mut byte = [0];
+    soon("the first request", tcp.read_exact(&mut byte)).await.unwrap();
+    drop(tcp);
+    let last = soon("the last call", pending.pop().unwrap().wait()).await;
+    assert_eq!(not_sent(last).code(), "PEER_LOST");
+    let first = soon("the first call", pending.remove(0).wait()).await;
+    assert!(matches!(first, Err(CallError::Lost(_))), "{first:?}");
+    for pending in pending {
+        assert!(soon("the others", pending.wait()).await.is_err());
+    }
 }
