@@ -217,6 +217,22 @@ async fn connections_without_a_hello_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_connection_that_has_said_hello_makes_room_for_the_next() {
+    let limits = Limits { max_strangers: 1, ..Limits::default() };
+    let server = serve_with(None, node("n1"), &probe(), limits).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let client = client(None);
+        // The place is given back just after the reply to the hello before.
+        let served = async {
+            while call(&client, server.local_addr(), ECHO, Bytes::new()).await.is_err() {}
+        };
+        soon("the next connection is served", served).await;
+        open.push(client);
+    }
+}
+
+#[tokio::test]
 async fn established_connections_are_bounded() {
     let limits = Limits { max_connections: 1, ..Limits::default() };
     let server = serve_with(None, node("n1"), &probe(), limits).await;
