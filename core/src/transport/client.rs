@@ -33,10 +33,13 @@ struct Pool {
     tls: Option<Arc<Tls>>,
     local: Arc<dyn Local>,
     limits: Limits,
-    slots: Mutex<HashMap<(Arc<str>, Lane), Arc<Slot>>>,
+    slots: Mutex<Slots>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
+
+/// Grows with the addresses that were ever called, which are the members of one cluster.
+type Slots = HashMap<(Arc<str>, Lane), Arc<Slot>>;
 
 /// The place of one connection in the pool.
 #[derive(Default)]

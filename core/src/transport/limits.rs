@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The deadlines and bounds of connections. The defaults suit a cluster on a LAN or between regions.
+/// The deadlines and bounds of connections. The defaults suit nodes in one room as well as between regions.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     /// For TCP, TLS and the hello together, on the accepting side.
@@ -36,7 +36,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             hello: Duration::from_secs(5),
-            connect: Duration::from_secs(5),
+            connect: Duration::from_secs(3),
             keep_alive: Duration::from_secs(1),
             silence: Duration::from_secs(5),
             write: Duration::from_secs(10),
