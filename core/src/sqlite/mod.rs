@@ -1,2 +1,21 @@
 //! SQLite as the state machine: the only folder that names rusqlite. One writer applies commands
 //! deterministically, many readers answer queries, checkpoints and page images are ours.
+
+mod authorizer;
+mod checkpoint;
+mod clock_vfs;
+mod connection;
+mod context;
+mod database;
+mod error;
+mod execute;
+mod functions;
+mod image;
+mod install;
+mod internal;
+mod meta;
+mod recent;
+mod writer;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! Checkpoints: moving SQLite's write-ahead log into the main file, off the apply path, when we
+//! want it and never when SQLite wants it.
+
+use std::ffi::c_int;
+use std::path::Path;
+use std::ptr;
+use std::sync::Weak;
+use std::time::Duration;
+
+use rusqlite::{Connection, ffi};
+
+use super::database::{Database, Shared};
+use super::error::{self, code_name};
+use super::image::ImageFile;
+use super::internal::{self, node_error};
+use super::{connection, readers::ReaderGate};
+use crate::error::{Error, Result};
+
+/// What a checkpoint achieved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct CheckpointOutcome {
+    /// Frames (pages) in the write-ahead log.
+    pub wal_frames: u32,
+    /// How many of them are in the main file, too.
+    pub checkpointed_frames: u32,
+    /// Whether all that was committed when the checkpoint began is in the main file, durably. Long
+    /// reads and page images hold checkpoints up.
+    pub complete: bool,
+}
+
+/// Owns the connection that makes checkpoints.
+pub(super) struct Checkpointer {
+    conn: Option<Connection>,
+    /// The page image that is being read; the main file must not change meanwhile.
+    pub image: Weak<ImageFile>,
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    /// Waits for nobody, moves what it can.
+    Passive,
+    /// Moves everything and empties the log, or fails.
+    Truncate,
+}
+
+impl Checkpointer {
+    pub(super) fn open(path: &Path) -> Result<Checkpointer> {
+        let conn = connection::open_writer(path)?;
+            conn.busy_timeout(Duration::ZERO).map_err(error::internal)?;
+        internal::batch(&conn, "PRAGMA checkpoint_fullfsync = ON")?;
+        // The first read opens the write-ahead log.
+        internal::with(&conn, "SELECT count(*) FROM sqlite_schema", |s| {
+            s.query_row([], |r| r.get::<_, i64>(0))
+        })?;
+        Ok(Checkpointer { conn: Some(conn), image: Weak::new() })
+    }
+
+    pub(super) fn close(&mut self) {
+        self.conn = None;
+    }
+
+    /// # Errors
+    /// `Closed` after [`Checkpointer::close`].
+    pub(super) fn check_open(&self) -> Result<()> {
+        self.connection().map(|_| ())
+    }
+
+    fn connection(&self) -> Result<&Connection> {
+        self.conn.as_ref().ok_or_else(Error::closed)
+    }
+
+    /// None where others were in the way (`SQLITE_BUSY`).
+    fn run(&self, mode: Mode) -> Result<Option<CheckpointOutcome>> {
+        let mode = match mode {
+            Mode::Passive => ffi::SQLITE_CHECKPOINT_PASSIVE,
+            Mode::Truncate => ffi::SQLITE_CHECKPOINT_TRUNCATE,
+        };
+        let (mut frames, mut done): (c_int, c_int) = (-1, -1);
+        // SAFETY: the handle is that of an open connection, which the caller's `&self`, behind the
+        // checkpointer's mutex, has to itself; the name is a C string.
+        let rc = unsafe {
+            ffi::sqlite3_wal_checkpoint_v2(
+                self.connection()?.handle(),
+                c"main".as_ptr(),
+                mode,
+                &mut frames,
+                &mut done,
+            )
+        };
+        match rc & 0xff {
+            ffi::SQLITE_OK => Ok(Some(CheckpointOutcome {
+                wal_frames: u32::try_from(frames).unwrap_or(0),
+                checkpointed_frames: u32::try_from(done).unwrap_or(0),
+                complete: frames >= 0 && frames == done,
+            })),
+            ffi::SQLITE_BUSY => Ok(None),
+            _ => Err(sqlite_io_error("a checkpoint failed", rc)),
+        }
+    }
+
+    fn passive(&self, shared: &Shared) -> Result<CheckpointOutcome> {
+        // Read before the checkpoint looks at the log, so a complete one covers it.
+        let position = shared.applied_position();
+        let outcome = self.run(Mode::Passive).map_err(|e| fail(shared, e))?.unwrap_or_default();
+        if outcome.complete {
+            shared.publish_durable(position);
+        }
+        Ok(outcome)
+    }
+
+    /// A complete checkpoint that leaves the write-ahead log empty. No read and no write may run:
+    /// the caller holds the gate and the write lock.
+    pub(super) fn truncate(&self, shared: &Shared, _gate: &ReaderGate) -> Result<bool> {
+        let Some(outcome) = self.run(Mode::Truncate).map_err(|e| fail(shared, e))? else {
+            return Ok(false);
+        };
+        if outcome.complete {
+            shared.publish_durable(shared.applied_position());
+        }
+        Ok(outcome.complete)
+    }
+
+    /// Stops reads and writes for a moment, empties the write-ahead log and then, still in that
+    /// moment, calls `f`. None where reads or writes did not make way.
+    ///
+    /// New reads wait for up to `wait` for the old ones to end (which are interrupted then, if
+    /// `interrupt` says so), and as long again for the writer.
+    pub(super) fn emptied<T>(
+        &self,
+        shared: &Shared,
+        wait: Duration,
+        interrupt: bool,
+        f: impl FnOnce() -> Result<T>,
+    ) -> Result<Option<T>> {
+        // Most of the work, while nobody has to wait.
+        self.passive(shared)?;
+        let Some(gate) = shared.readers.gate_within(wait, interrupt) else { return Ok(None) };
+        let Some(_write) = shared.write_lock.try_lock_for(wait) else { return Ok(None) };
+        if self.truncate(shared, &gate)? { f().map(Some) } else { Ok(None) }
+    }
+}
+
+impl Database {
+    /// Moves what it can from the write-ahead log into the main file. Neither reads nor writes wait
+    /// for it. Does nothing while an image is read.
+    ///
+    /// # Errors
+    /// `Closed`, or the disk failed and this node must stop.
+    pub(crate) fn checkpoint(&self) -> Result<CheckpointOutcome> {
+        self.shared.check()?;
+        let checkpointer = self.shared.checkpointer.lock();
+        checkpointer.check_open()?;
+        if checkpointer.image.strong_count() > 0 {
+            return Ok(CheckpointOutcome::default());
+        }
+        checkpointer.passive(&self.shared)
+    }
+
+    /// Moves everything into the main file and empties the write-ahead log, which otherwise only
+    /// grows under steady reads. New reads wait for up to `wait` (say 50 ms) for the old ones to
+    /// end; if these do not, it gives up. Says whether it succeeded.
+    ///
+    /// # Errors
+    /// `Closed`, or the disk failed and this node must stop.
+    pub(crate) fn checkpoint_truncate(&self, wait: Duration) -> Result<bool> {
+        self.shared.check()?;
+        let checkpointer = self.shared.checkpointer.lock();
+        checkpointer.check_open()?;
+        if checkpointer.image.strong_count() > 0 {
+            return Ok(false);
+        }
+        Ok(checkpointer.emptied(&self.shared, wait, false, || Ok(()))?.is_some())
+    }
+}
+
+/// Syncs SQLite's write-ahead log: all that was committed before survives a power cut, as if its
+/// last commit had been made with `synchronous=FULL` (which does just this).
+pub(super) fn sync_wal(conn: &Connection) -> Result<()> {
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the handle is that of an open connection, which this thread has to itself.
+    // JOURNAL_POINTER stores a `sqlite3_file*` through its argument; the file belongs to the
+    // connection and stays open at least until the connection's next use.
+    let rc = unsafe {
+        let rc = ffi::sqlite3_file_control(
+            conn.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+            (&raw mut file).cast(),
+        );
+        if rc == ffi::SQLITE_OK && !file.is_null() && !(*file).pMethods.is_null() {
+            match (*(*file).pMethods).xSync {
+                Some(sync) => sync(file, ffi::SQLITE_SYNC_FULL),
+                None => ffi::SQLITE_MISUSE,
+            }
+        } else {
+            ffi::SQLITE_MISUSE
+        }
+    };
+    if rc == ffi::SQLITE_OK { Ok(()) } else { Err(sqlite_io_error("syncing the log of SQLite", rc)) }
+}
+
+fn fail(shared: &Shared, error: Error) -> Error {
+    // After a failed sync nobody knows what is on the disk: never go on as if nothing was.
+    if error.kind() == crate::error::ErrorKind::Closed { error } else { shared.fail(error) }
+}
+
+pub(super) fn sqlite_io_error(what: &str, rc: c_int) -> Error {
+    node_error(code_name(rc), format!("{what}: {}", code_name(rc))).with_sqlite_code(rc)
+}

@@ -1,0 +1,266 @@
+//! [`Database`]: the replica's SQLite database, as everybody but the writer sees it.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use super::checkpoint::Checkpointer;
+use super::internal::{self, node_error};
+use super::meta::{Applied, Position};
+use super::readers::Readers;
+use super::recent::{Limits, Recent};
+use super::writer::Writer;
+use super::{connection, content_hash};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The folder of the database within a node's directory.
+const FOLDER: &str = "state";
+/// Not called `.db`: another SQLite library that opens the file in this process destroys the locks.
+const FILE: &str = "quorumlite.replica";
+/// A page image that is being received.
+const INCOMING: &str = "incoming.image";
+
+/// The replica's database. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub(crate) struct Database {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the writer, the readers and maintenance share.
+///
+/// Locks are taken in this order: `checkpointer`, the readers' gate, `write_lock`, the others.
+pub(super) struct Shared {
+    pub files: Files,
+    pub readers: Readers,
+    applied_index: Arc<AtomicU64>,
+    applied: Mutex<Applied>,
+    durable: Mutex<Option<Position>>,
+    /// Held while a write transaction is open, and by those who need that there is none.
+    pub write_lock: Mutex<()>,
+    pub checkpointer: Mutex<Checkpointer>,
+    /// The local failure that stopped this node, if there was one.
+    failed: Mutex<Option<Error>>,
+    has_failed: AtomicBool,
+}
+
+impl Database {
+    /// Opens the database in `dir`, a node's directory, and creates it if there is none. The caller
+    /// holds the directory's lock: a database must be open only once.
+    ///
+    /// # Errors
+    /// `Corruption` where the file is damaged or not ours, `Unavailable` where the disk refuses.
+    pub(crate) fn open(dir: &Path) -> Result<(Database, Writer)> {
+        Database::open_with(dir, Limits::default())
+    }
+
+    pub(super) fn open_with(dir: &Path, limits: Limits) -> Result<(Database, Writer)> {
+        let files = Files::prepare(dir)?;
+            let (conn, applied, recent) = open_writer(&files, limits)?;
+        let checkpointer = Checkpointer::open(&files.main)?;
+        files.sync_dir()?;
+        let applied_index = Arc::new(AtomicU64::new(applied.index()));
+        let shared = Arc::new(Shared {
+            readers: Readers::new(&files.main, applied_index.clone()),
+            files,
+            applied_index,
+            applied: Mutex::new(applied.clone()),
+            durable: Mutex::new(None),
+            write_lock: Mutex::new(()),
+            checkpointer: Mutex::new(checkpointer),
+            failed: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+        });
+        let writer =
+            Writer { shared: shared.clone(), conn: Some(conn), recent, applied };
+        Ok((Database { shared }, writer))
+    }
+
+    /// The pool of read connections.
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.shared.readers
+    }
+
+    /// The applied index, published after each commit.
+    pub(crate) fn applied_index(&self) -> u64 {
+        self.shared.applied_index.load(Ordering::Acquire)
+    }
+
+    /// How far the database has come, published after each commit.
+    pub(crate) fn applied(&self) -> Applied {
+        self.shared.applied.lock().clone()
+    }
+
+    /// Up to where the database survives a power cut: what a completed checkpoint, a barrier or an
+    /// installed image covers. None after opening, until there was one of these.
+    pub(crate) fn durable(&self) -> Option<Position> {
+        *self.shared.durable.lock()
+    }
+
+    /// The size of SQLite's write-ahead log, in bytes.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        fs::metadata(&self.shared.files.wal).map_or(0, |m| m.len())
+    }
+
+    /// The size of the main database file, in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        fs::metadata(&self.shared.files.main).map_or(0, |m| m.len())
+    }
+
+    /// Where to put a page image that is being received, for [`Writer::install`]. Removed when the
+    /// database is opened.
+    pub(crate) fn incoming_path(&self) -> PathBuf {
+        self.shared.files.incoming.clone()
+    }
+
+    /// A hash of the logical content (SHA-256, hexadecimal) and the applied index it belongs to.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(crate) fn content_hash(&self) -> Result<(String, u64)> {
+        // It is a long read: a checkpoint would be in vain meanwhile.
+        let checkpointer = self.shared.checkpointer.lock();
+        checkpointer.check_open()?;
+        content_hash::content_hash(&connection::open_reader(&self.shared.files.main)?)
+    }
+
+    /// Closes what is not the writer's; the writer closes when dropped. Waits for a checkpoint that
+    /// is running. Later calls fail with `Closed`.
+    pub(crate) fn close(&self) {
+        self.shared.readers.close();
+        self.shared.checkpointer.lock().close();
+    }
+}
+
+impl Shared {
+    /// # Errors
+    /// The failure that stopped this node.
+    pub(super) fn check(&self) -> Result<()> {
+        if !self.has_failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match &*self.failed.lock() {
+            Some(e) => Err(e.clone().context("this node stopped writing after a failure")),
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers that this node's own failure forbids to go on; the first one counts.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        self.failed.lock().get_or_insert_with(|| error.clone());
+        self.has_failed.store(true, Ordering::Release);
+        error
+    }
+
+    pub(super) fn publish_applied(&self, applied: &Applied) {
+        self.applied.lock().clone_from(applied);
+        self.applied_index.store(applied.index(), Ordering::Release);
+    }
+
+    pub(super) fn applied_position(&self) -> Option<Position> {
+        self.applied.lock().position
+    }
+
+    pub(super) fn publish_durable(&self, position: Option<Position>) {
+        let mut durable = self.durable.lock();
+        // Commits, barriers and checkpoints overlap: what is durable stays so.
+        if position.map(|p| p.index) > durable.map(|p| p.index) {
+            *durable = position;
+        }
+    }
+}
+
+/// Opens the write connection and reads what the node keeps in the database.
+pub(super) fn open_writer(
+    files: &Files,
+    limits: Limits,
+) -> Result<(Connection, Applied, Recent)> {
+    let conn = connection::open_writer(&files.main)?;
+    if !Applied::exists(&conn)? {
+        internal::run(&conn, "BEGIN IMMEDIATE")?;
+        Applied::create(&conn)?;
+        internal::run(&conn, "COMMIT")?;
+    }
+    let applied = Applied::load(&conn)?;
+    let recent = Recent::load(&conn, limits)?;
+    Ok((conn, applied, recent))
+}
+
+/// The paths of the database.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    folder: PathBuf,
+    pub main: PathBuf,
+    pub wal: PathBuf,
+    shm: PathBuf,
+    incoming: PathBuf,
+}
+
+impl Files {
+    /// Makes the folder and removes what an interrupted transfer left.
+    fn prepare(dir: &Path) -> Result<Files> {
+        let folder = dir.join(FOLDER);
+        if !folder.is_dir() {
+            fs::create_dir_all(&folder).map_err(|e| disk_error("create", &folder, e))?;
+            sync_dir(dir)?;
+        }
+        let files = Files {
+            main: folder.join(FILE),
+            wal: folder.join(format!("{FILE}-wal")),
+            shm: folder.join(format!("{FILE}-shm")),
+            incoming: folder.join(INCOMING),
+            folder,
+        };
+        remove(&files.incoming)?;
+        Ok(files)
+    }
+
+    pub(super) fn sync_dir(&self) -> Result<()> {
+        sync_dir(&self.folder)
+    }
+
+    /// Puts `image` in the place of the database, which nobody has open and whose write-ahead log
+    /// holds nothing that the main file lacks.
+    ///
+    /// The old log goes, durably, before the new file comes: after a crash there is the old
+    /// database or the new one, never the new one with the old log.
+    pub(super) fn replace_main(&self, image: &Path) -> Result<()> {
+        remove(&self.wal)?;
+        remove(&self.shm)?;
+        self.sync_dir()?;
+        fs::rename(image, &self.main).map_err(|e| disk_error("rename", image, e))?;
+        self.sync_dir()
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(disk_error("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+fn sync_dir(path: &Path) -> Result<()> {
+    // Only Unix can and must sync a directory.
+    if cfg!(unix) {
+        File::open(path)
+            .and_then(|d| d.sync_all())
+            .map_err(|e| disk_error("sync", path, e))?;
+    }
+    Ok(())
+}
+
+pub(super) fn disk_error(verb: &str, path: &Path, e: io::Error) -> Error {
+    let text = format!("cannot {verb} {}: {e}", path.display());
+    match e.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
+            Error::new(ErrorKind::Config, "DATA_DIRECTORY", text)
+        }
+        _ => node_error("DISK_ERROR", text),
+    }
+    .with_source(e)
+}

@@ -1,0 +1,662 @@
+//! [`Recent`]: the identities of recent commands and what came of them, so that a command that is
+//! proposed again answers what it answered first and is never applied twice.
+//!
+//! The scheme is RIFL's (Lee et al., "Implementing Linearizability at Large Scale and Low Latency",
+//! SOSP 2015): a client numbers its commands and says with each below which number it has seen all
+//! answers; results below that are dropped. What is kept is a pure function of the log: it does not
+//! depend on how entries were put into transactions, on restarts or on snapshots. For that,
+//! everything in memory can be rebuilt from the table `_quorumlite_recent`:
+//!
+//! * The command that raised a client's floor has a sequence at or above that floor, so its record
+//!   is kept for as long as the floor stands.
+//! * A client's last command is kept for as long as the client is, so the order of use is known.
+//! * A client that was dropped and comes back starts a new incarnation, named by the place of its
+//!   first command; records of older incarnations may linger in shared rows and are ignored.
+
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use prost::Message;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{error, internal};
+use super::meta::{not_a_replica, to_integer};
+use super::writer::CommandResult;
+use crate::error::{Error, ErrorKind, Result};
+use crate::statement::{ExecuteResult, Rows};
+use crate::value::Value;
+
+/// RETURNING rows of a command that take more bytes than this, column names included, are not kept.
+const MAX_KEPT_ROWS: usize = 4096;
+/// A kept error message is cut to this many bytes.
+const MAX_KEPT_MESSAGE: usize = 4096;
+
+/// How much is remembered. Part of what makes replicas equal: the same on every node, always.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Clients beyond this are dropped, the least recently used first.
+    pub clients: usize,
+    /// Results of one client beyond this are dropped, the lowest sequence first.
+    pub results_per_client: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { clients: 10_000, results_per_client: 16_384 }
+    }
+}
+
+/// Where in the log a command stands: the entry's index and the command's number in the entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub index: u64,
+    pub slot: u32,
+}
+
+/// Who sent a command.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity {
+    pub client: u128,
+    pub sequence: u64,
+    pub acked_below: u64,
+}
+
+/// What is known about an identity.
+#[derive(Debug, PartialEq)]
+pub(super) enum Known {
+    /// Nothing: apply it.
+    New,
+    /// It was applied (or failed) there, and the result is kept.
+    Kept(Place),
+    /// The client said that it had seen the answer, or the result was dropped: do not apply it.
+    Expired,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Client {
+    /// The place of its first command since it became known; names the incarnation.
+    since: Place,
+    /// The place of its last command.
+    last: Place,
+    /// The highest `acked_below` seen.
+    floor: u64,
+    results: BTreeMap<u64, Place>,
+}
+
+/// How to take back one change of the open transaction.
+#[derive(Debug)]
+enum Undo {
+    Created(u128),
+    Dropped(u128, Client),
+    Touched { client: u128, last: Place, floor: u64 },
+    Inserted { client: u128, sequence: u64 },
+    Removed { client: u128, sequence: u64, place: Place },
+    Row { index: u64, live: Option<u32> },
+}
+
+/// See the module's documentation. Changes belong to the writer's open transaction until
+/// [`Recent::committed`] or [`Recent::rolled_back`].
+#[derive(Debug)]
+pub(super) struct Recent {
+    limits: Limits,
+    clients: HashMap<u128, Client>,
+    /// Clients by last use.
+    order: BTreeMap<Place, u128>,
+    /// How many kept results each row of the table (or of `pending`) holds; never 0.
+    rows: BTreeMap<u64, u32>,
+    /// Rows of the open transaction that are not in the table yet.
+    pending: BTreeMap<u64, RowMessage>,
+    /// Rows of the table that have no kept result left.
+    dead: BTreeSet<u64>,
+    undo: Vec<Undo>,
+}
+
+impl Recent {
+    /// Reads the table.
+    pub(super) fn load(conn: &Connection, limits: Limits) -> Result<Recent> {
+        let mut records: HashMap<u128, Vec<(Identity, Place)>> = HashMap::new();
+        let mut since: HashMap<u128, Place> = HashMap::new();
+        let mut on_disk = BTreeSet::new();
+        let sql = "SELECT log_index, results FROM _quorumlite_recent ORDER BY log_index";
+        let mut statement = conn.prepare(sql).map_err(error::internal)?;
+        let mut rows = statement.query([]).map_err(error::internal)?;
+        while let Some(row) = rows.next().map_err(error::internal)? {
+            let index: i64 = row.get(0).map_err(error::internal)?;
+            let index =
+                u64::try_from(index).map_err(|_| not_a_replica("a log index in it is negative"))?;
+            let bytes = row.get_ref(1).map_err(error::internal)?;
+            let bytes = bytes.as_blob().map_err(|_| damaged(index))?;
+            let heads = RowHeads::decode(bytes).map_err(|_| damaged(index))?;
+            on_disk.insert(index);
+            for (slot, head) in (0..).zip(&heads.records) {
+                let born = Place { index: head.since_index, slot: head.since_slot };
+                let identity = head.identity();
+                // A later incarnation makes the earlier records of the client void.
+                let newest = since.entry(identity.client).or_insert(born);
+                if born > *newest {
+                    *newest = born;
+                    records.remove(&identity.client);
+                }
+                if born == *newest {
+                    let of_client = records.entry(identity.client).or_default();
+                    of_client.push((identity, Place { index, slot }));
+                }
+            }
+        }
+
+        let mut recent = Recent {
+            limits,
+            clients: HashMap::new(),
+            order: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            undo: Vec::new(),
+        };
+        for (id, records) in records {
+            let Some(&(_, first)) = records.first() else { continue };
+            let born = since.get(&id).copied().unwrap_or(first);
+            let mut client = Client { since: born, last: first, floor: 0, results: BTreeMap::new() };
+            for (identity, place) in records {
+                client.last = client.last.max(place);
+                client.floor = client.floor.max(identity.acked_below);
+                client.results.insert(identity.sequence, place);
+            }
+            client.results = client.results.split_off(&client.floor);
+            while client.results.len() > limits.results_per_client {
+                client.results.pop_first();
+            }
+            recent.order.insert(client.last, id);
+            recent.clients.insert(id, client);
+        }
+        while recent.clients.len() > limits.clients {
+            let Some((_, id)) = recent.order.pop_first() else { break };
+            recent.clients.remove(&id);
+        }
+        for client in recent.clients.values() {
+            for place in client.results.values() {
+                *recent.rows.entry(place.index).or_default() += 1;
+            }
+        }
+        // None unless limits were changed.
+        recent.dead = on_disk.into_iter().filter(|i| !recent.rows.contains_key(i)).collect();
+        Ok(recent)
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What is known about a command.
+    pub(super) fn known(&self, identity: &Identity) -> Known {
+        let Some(client) = self.clients.get(&identity.client) else { return Known::New };
+        if let Some(place) = client.results.get(&identity.sequence) {
+            return Known::Kept(*place);
+        }
+        let full = client.results.len() >= self.limits.results_per_client;
+        let lowest = client.results.first_key_value().map_or(0, |(s, _)| *s);
+        if identity.sequence < client.floor || (full && identity.sequence < lowest) {
+            Known::Expired
+        } else {
+            Known::New
+        }
+    }
+
+    /// The result that was recorded at `place`.
+    pub(super) fn result(
+        &self,
+        conn: &Connection,
+            place: Place,
+    ) -> Result<CommandResult> {
+        let stored;
+        let row = match self.pending.get(&place.index) {
+            Some(row) => row,
+            None => {
+                let index = to_integer(place.index)?;
+                let bytes: Option<Vec<u8>> = internal::with(
+                    conn,
+                    "SELECT results FROM _quorumlite_recent WHERE log_index = ?1",
+                    |s| s.query_row([index], |r| r.get(0)).optional(),
+                )?;
+                let bytes = bytes.ok_or_else(|| damaged(place.index))?;
+                stored = RowMessage::decode(&bytes[..]).map_err(|_| damaged(place.index))?;
+                &stored
+            }
+        };
+        let record = usize::try_from(place.slot).ok().and_then(|slot| row.records.get(slot));
+        Ok(record.ok_or_else(|| damaged(place.index))?.to_result(place.index))
+    }
+
+    /// Records a command that [`Recent::known`] called new, and drops what it acknowledges.
+    /// `index` is the entry's log index; entries come in rising order.
+    pub(super) fn record(&mut self, index: u64, identity: &Identity, result: &CommandResult) {
+        let row = self.pending.entry(index).or_default();
+        let slot = u32::try_from(row.records.len()).unwrap_or(u32::MAX);
+        let place = Place { index, slot };
+        // An honest client never acknowledges a command that it is just sending.
+        let acked_below = identity.acked_below.min(identity.sequence);
+        let identity = Identity { acked_below, ..*identity };
+
+        let mut since = place;
+        match self.clients.entry(identity.client) {
+            MapEntry::Vacant(e) => {
+                self.undo.push(Undo::Created(identity.client));
+                e.insert(Client {
+                    since: place,
+                    last: place,
+                    floor: acked_below,
+                    results: BTreeMap::from([(identity.sequence, place)]),
+                });
+            }
+            MapEntry::Occupied(mut e) => {
+                let client = e.get_mut();
+                since = client.since;
+                self.undo.push(Undo::Touched {
+                    client: identity.client,
+                    last: client.last,
+                    floor: client.floor,
+                });
+                self.order.remove(&client.last);
+                client.last = place;
+                client.floor = client.floor.max(acked_below);
+                client.results.insert(identity.sequence, place);
+                self.undo.push(Undo::Inserted {
+                    client: identity.client,
+                    sequence: identity.sequence,
+                });
+            }
+        }
+        self.order.insert(place, identity.client);
+        row.records.push(RecordMessage::new(&identity, since, result));
+        self.count(index, true);
+        self.drop_results(identity.client);
+        if self.clients.len() > self.limits.clients {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_results(&mut self, id: u128) {
+        while let Some(client) = self.clients.get_mut(&id)
+            && let Some((&sequence, &place)) = client.results.first_key_value()
+            && (sequence < client.floor || client.results.len() > self.limits.results_per_client)
+        {
+            client.results.pop_first();
+            self.undo.push(Undo::Removed { client: id, sequence, place });
+            self.count(place.index, false);
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some((_, id)) = self.order.pop_first() else { return };
+        let Some(client) = self.clients.remove(&id) else { return };
+        for place in client.results.values() {
+            self.count(place.index, false);
+        }
+        self.undo.push(Undo::Dropped(id, client));
+    }
+
+    /// Counts one kept result more or less in row `index`.
+    fn count(&mut self, index: u64, more: bool) {
+        let live = self.rows.get(&index).copied();
+        self.undo.push(Undo::Row { index, live });
+        let now = if more { live.unwrap_or(0) + 1 } else { live.unwrap_or(1) - 1 };
+        if now == 0 {
+            self.rows.remove(&index);
+            if !self.pending.contains_key(&index) {
+                self.dead.insert(index);
+            }
+        } else {
+            self.rows.insert(index, now);
+        }
+    }
+
+    /// Writes the changes into the table, in the caller's transaction.
+    pub(super) fn store(&self, conn: &Connection) -> Result<()> {
+        let mut dead = self.dead.iter().copied().peekable();
+        while let Some(first) = dead.next() {
+            // One DELETE for as many rows as lie together in the table.
+            let mut last = first;
+            while let Some(&next) = dead.peek()
+                && self.rows.range(first..=next).next().is_none()
+            {
+                last = next;
+                dead.next();
+            }
+            let (first, last) = (to_integer(first)?, to_integer(last)?);
+            internal::with(
+                conn,
+                "DELETE FROM _quorumlite_recent WHERE log_index BETWEEN ?1 AND ?2",
+                |s| s.execute([first, last]),
+            )?;
+        }
+        for (index, row) in &self.pending {
+            if self.rows.contains_key(index) {
+                let index = to_integer(*index)?;
+                let bytes = row.encode_to_vec();
+                internal::with(conn, "INSERT INTO _quorumlite_recent VALUES (?1, ?2)", |s| {
+                    s.execute(params![index, bytes])
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The transaction was committed: its changes stand.
+    pub(super) fn committed(&mut self) {
+        self.pending.clear();
+        self.dead.clear();
+        self.undo.clear();
+    }
+
+    /// The transaction was rolled back: takes its changes back.
+    pub(super) fn rolled_back(&mut self) {
+        self.pending.clear();
+        self.dead.clear();
+        while let Some(undo) = self.undo.pop() {
+            match undo {
+                Undo::Created(id) => {
+                    if let Some(client) = self.clients.remove(&id) {
+                        self.order.remove(&client.last);
+                    }
+                }
+                Undo::Dropped(id, client) => {
+                    self.order.insert(client.last, id);
+                    self.clients.insert(id, client);
+                }
+                Undo::Touched { client: id, last, floor } => {
+                    if let Some(client) = self.clients.get_mut(&id) {
+                        self.order.remove(&client.last);
+                        self.order.insert(last, id);
+                        client.last = last;
+                        client.floor = floor;
+                    }
+                }
+                Undo::Inserted { client, sequence } => {
+                    if let Some(client) = self.clients.get_mut(&client) {
+                        client.results.remove(&sequence);
+                    }
+                }
+                Undo::Removed { client, sequence, place } => {
+                    if let Some(client) = self.clients.get_mut(&client) {
+                        client.results.insert(sequence, place);
+                    }
+                }
+                Undo::Row { index, live } => {
+                    match live {
+                        Some(live) => self.rows.insert(index, live),
+                        None => self.rows.remove(&index),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Whether both remember the same; for tests that compare a rebuilt state with a grown one.
+    #[cfg(test)]
+    pub(super) fn same_as(&self, other: &Recent) -> bool {
+        // A floor below the lowest kept result of a full client has no effect, see `known`.
+        let view = |r: &Recent| {
+            let mut clients: Vec<_> = r
+                .clients
+                .iter()
+                .map(|(id, c)| {
+                    let mut c = c.clone();
+                    if c.results.len() >= r.limits.results_per_client {
+                        let lowest = c.results.first_key_value().map_or(0, |(s, _)| *s);
+                        c.floor = c.floor.max(lowest);
+                    }
+                    (*id, c)
+                })
+                .collect();
+            clients.sort_by_key(|(id, _)| *id);
+            clients
+        };
+        view(self) == view(other) && self.order == other.order && self.rows == other.rows
+    }
+}
+
+/// The answer to a command whose result is no longer known.
+pub(super) fn expired() -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "EXPIRED_IDENTITY",
+        "the write came again after its result was dropped: it was applied earlier or never will \
+         be; read the data to find out",
+    )
+}
+
+fn damaged(index: u64) -> Error {
+    not_a_replica(&format!("the record of recent commands of entry {index} is damaged"))
+}
+
+// The encoding of a row. Tags are never used again for something else.
+
+#[derive(Clone, PartialEq, Message)]
+struct RowMessage {
+    #[prost(message, repeated, tag = "1")]
+    records: Vec<RecordMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RecordMessage {
+    #[prost(fixed64, tag = "1")]
+    client_high: u64,
+    #[prost(fixed64, tag = "2")]
+    client_low: u64,
+    #[prost(uint64, tag = "3")]
+    sequence: u64,
+    #[prost(uint64, tag = "4")]
+    acked_below: u64,
+    #[prost(uint64, tag = "5")]
+    since_index: u64,
+    #[prost(uint32, tag = "6")]
+    since_slot: u32,
+    #[prost(message, repeated, tag = "7")]
+    results: Vec<ResultMessage>,
+    #[prost(message, optional, tag = "8")]
+    error: Option<ErrorMessage>,
+    #[prost(bool, tag = "9")]
+    rows_dropped: bool,
+}
+
+/// A [`RowMessage`] without its results.
+#[derive(Clone, PartialEq, Message)]
+struct RowHeads {
+    #[prost(message, repeated, tag = "1")]
+    records: Vec<RecordHead>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RecordHead {
+    #[prost(fixed64, tag = "1")]
+    client_high: u64,
+    #[prost(fixed64, tag = "2")]
+    client_low: u64,
+    #[prost(uint64, tag = "3")]
+    sequence: u64,
+    #[prost(uint64, tag = "4")]
+    acked_below: u64,
+    #[prost(uint64, tag = "5")]
+    since_index: u64,
+    #[prost(uint32, tag = "6")]
+    since_slot: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResultMessage {
+    #[prost(uint64, tag = "1")]
+    rows_affected: u64,
+    #[prost(sint64, tag = "2")]
+    last_insert_rowid: i64,
+    #[prost(string, repeated, tag = "3")]
+    columns: Vec<String>,
+    /// Row after row.
+    #[prost(message, repeated, tag = "4")]
+    values: Vec<ValueMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ValueMessage {
+    /// NULL where absent.
+    #[prost(oneof = "ValueKind", tags = "1, 2, 3, 4")]
+    kind: Option<ValueKind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum ValueKind {
+    #[prost(sint64, tag = "1")]
+    Integer(i64),
+    #[prost(double, tag = "2")]
+    Real(f64),
+    #[prost(string, tag = "3")]
+    Text(String),
+    #[prost(bytes, tag = "4")]
+    Blob(Vec<u8>),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ErrorMessage {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(string, tag = "2")]
+    code: String,
+    #[prost(string, tag = "3")]
+    message: String,
+    #[prost(sint32, optional, tag = "4")]
+    sqlite_code: Option<i32>,
+    #[prost(bool, tag = "5")]
+    retryable: bool,
+}
+
+impl RecordHead {
+    fn identity(&self) -> Identity {
+        Identity {
+            client: u128::from(self.client_high) << 64 | u128::from(self.client_low),
+            sequence: self.sequence,
+            acked_below: self.acked_below,
+        }
+    }
+}
+
+impl RecordMessage {
+    fn new(identity: &Identity, since: Place, result: &CommandResult) -> RecordMessage {
+        let mut message = RecordMessage {
+            client_high: (identity.client >> 64) as u64,
+            client_low: identity.client as u64,
+            sequence: identity.sequence,
+            acked_below: identity.acked_below,
+            since_index: since.index,
+            since_slot: since.slot,
+            ..RecordMessage::default()
+        };
+        match result {
+            Ok(results) => {
+                let names = results.iter().flat_map(|r| r.rows.columns().iter()).map(String::len);
+                let values = results.iter().flat_map(|r| r.rows.values()).flatten();
+                let size = names.sum::<usize>() + values.map(Value::size).sum::<usize>();
+                message.rows_dropped = size > MAX_KEPT_ROWS;
+                message.results =
+                    results.iter().map(|r| ResultMessage::new(r, message.rows_dropped)).collect();
+            }
+            Err(error) => message.error = Some(ErrorMessage::new(error)),
+        }
+        message
+    }
+
+    fn to_result(&self, index: u64) -> CommandResult {
+        if let Some(error) = &self.error {
+            return Err(error.to_error());
+        }
+        if self.rows_dropped {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                "RESULT_DROPPED",
+                format!(
+                    "the write was applied at index {index}, but the rows that it returned were \
+                     too large to keep for a repeated request: query them"
+                ),
+            ));
+        }
+        Ok(self.results.iter().map(|r| r.to_result(index)).collect())
+    }
+}
+
+impl ResultMessage {
+    fn new(result: &ExecuteResult, without_rows: bool) -> ResultMessage {
+        let mut message = ResultMessage {
+            rows_affected: result.rows_affected,
+            last_insert_rowid: result.last_insert_rowid,
+            ..ResultMessage::default()
+        };
+        if !without_rows {
+            message.columns = result.rows.columns().to_vec();
+            message.values =
+                result.rows.values().iter().flatten().map(ValueMessage::new).collect();
+        }
+        message
+    }
+
+    fn to_result(&self, index: u64) -> ExecuteResult {
+        let rows = self
+            .values
+            .chunks(self.columns.len().max(1))
+            .map(|row| row.iter().map(ValueMessage::to_value).collect())
+            .collect();
+        ExecuteResult {
+            rows_affected: self.rows_affected,
+            last_insert_rowid: self.last_insert_rowid,
+            index,
+            rows: Rows::new(self.columns.clone(), rows),
+        }
+    }
+}
+
+impl ValueMessage {
+    fn new(value: &Value) -> ValueMessage {
+        let kind = match value {
+            Value::Null => None,
+            Value::Integer(v) => Some(ValueKind::Integer(*v)),
+            Value::Real(v) => Some(ValueKind::Real(*v)),
+            Value::Text(v) => Some(ValueKind::Text(v.clone())),
+            Value::Blob(v) => Some(ValueKind::Blob(v.clone())),
+        };
+        ValueMessage { kind }
+    }
+
+    fn to_value(&self) -> Value {
+        match &self.kind {
+            None => Value::Null,
+            Some(ValueKind::Integer(v)) => Value::Integer(*v),
+            Some(ValueKind::Real(v)) => Value::Real(*v),
+            Some(ValueKind::Text(v)) => Value::Text(v.clone()),
+            Some(ValueKind::Blob(v)) => Value::Blob(v.clone()),
+        }
+    }
+}
+
+impl ErrorMessage {
+    fn new(error: &Error) -> ErrorMessage {
+        let message = error.message();
+        let mut end = message.len().min(MAX_KEPT_MESSAGE);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        ErrorMessage {
+            kind: error.kind().as_str().to_owned(),
+            code: error.code().to_owned(),
+            message: message[..end].to_owned(),
+            sqlite_code: error.sqlite_code(),
+            retryable: error.retryable(),
+        }
+    }
+
+    fn to_error(&self) -> Error {
+        let kind = ErrorKind::from_name(&self.kind).unwrap_or(ErrorKind::Sql);
+        let mut error = Error::new(kind, self.code.clone(), self.message.clone())
+            .with_retryable(self.retryable);
+        if let Some(code) = self.sqlite_code {
+            error = error.with_sqlite_code(code);
+        }
+        error
+    }
+}

@@ -1,0 +1,154 @@
+//! What may not be replicated says so, with the reason; what SQLite does on its own behalf works.
+
+use super::*;
+use crate::error::ErrorKind;
+
+#[test]
+fn writes_that_cannot_be_replicated_are_forbidden() {
+    let engine = Engine::new();
+    engine.run("CREATE TABLE t(a)");
+    engine.run("INSERT INTO t VALUES (1)");
+    let cases = [
+        ("BEGIN", "FORBIDDEN_TRANSACTION_CONTROL"),
+        ("COMMIT", "FORBIDDEN_TRANSACTION_CONTROL"),
+        ("END", "FORBIDDEN_TRANSACTION_CONTROL"),
+        ("ROLLBACK", "FORBIDDEN_TRANSACTION_CONTROL"),
+        ("SAVEPOINT a", "FORBIDDEN_TRANSACTION_CONTROL"),
+        ("RELEASE a", "FORBIDDEN_TRANSACTION_CONTROL"),
+        ("ROLLBACK TO a", "FORBIDDEN_TRANSACTION_CONTROL"),
+        ("ATTACH 'x' AS x", "FORBIDDEN_ATTACH"),
+        ("DETACH main", "FORBIDDEN_ATTACH"),
+        ("VACUUM", "FORBIDDEN_VACUUM"),
+        ("\u{feff}/* x */ vacuum INTO 'x'", "FORBIDDEN_VACUUM"),
+        ("PRAGMA journal_mode = DELETE", "FORBIDDEN_PRAGMA"),
+        ("PRAGMA foreign_keys = OFF", "FORBIDDEN_PRAGMA"),
+        ("PRAGMA writable_schema = ON", "FORBIDDEN_PRAGMA"),
+        ("PRAGMA optimize", "FORBIDDEN_PRAGMA"),
+        ("PRAGMA wal_checkpoint(TRUNCATE)", "FORBIDDEN_PRAGMA"),
+        ("PRAGMA data_version", "FORBIDDEN_PRAGMA"),
+        ("PRAGMA no_such_pragma", "FORBIDDEN_PRAGMA"),
+        ("INSERT INTO t SELECT * FROM pragma_data_version", "FORBIDDEN_PRAGMA"),
+        ("INSERT INTO t SELECT count(*) FROM pragma_database_list", "FORBIDDEN_PRAGMA"),
+        ("INSERT INTO t SELECT count(*) FROM dbstat", "FORBIDDEN_INTERNAL_TABLE"),
+        ("CREATE TEMP TABLE x(a)", "FORBIDDEN_TEMP"),
+        ("CREATE TABLE temp.x(a)", "FORBIDDEN_TEMP"),
+        ("CREATE TEMP VIEW x AS SELECT 1", "FORBIDDEN_TEMP"),
+        ("CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END", "FORBIDDEN_TEMP"),
+        ("CREATE TEMP TABLE x AS SELECT * FROM t", "FORBIDDEN_TEMP"),
+        ("INSERT INTO t VALUES (sqlite_version())", "FORBIDDEN_FUNCTION"),
+        ("INSERT INTO t VALUES (sqlite_source_id())", "FORBIDDEN_FUNCTION"),
+        ("UPDATE t SET a = Total_Changes()", "FORBIDDEN_FUNCTION"),
+        ("SELECT load_extension('x')", "FORBIDDEN_FUNCTION"),
+        ("INSERT INTO _quorumlite_meta VALUES ('a', 1)", "FORBIDDEN_INTERNAL_TABLE"),
+        ("DELETE FROM _QUORUMLITE_meta", "FORBIDDEN_INTERNAL_TABLE"),
+        ("UPDATE \"_quorumlite_meta\" SET value = 1", "FORBIDDEN_INTERNAL_TABLE"),
+        ("DROP TABLE _quorumlite_meta", "FORBIDDEN_INTERNAL_TABLE"),
+        ("ALTER TABLE _quorumlite_meta RENAME TO x", "FORBIDDEN_INTERNAL_TABLE"),
+        ("ALTER TABLE t RENAME TO [_Quorumlite_x]", "FORBIDDEN_INTERNAL_TABLE"),
+        ("CREATE TABLE _quorumlite_x(a)", "FORBIDDEN_INTERNAL_TABLE"),
+        ("CREATE TABLE x(a REFERENCES _quorumlite_meta)", "FORBIDDEN_INTERNAL_TABLE"),
+        ("CREATE INDEX x ON _quorumlite_meta(value)", "FORBIDDEN_INTERNAL_TABLE"),
+        ("INSERT INTO t SELECT value FROM _quorumlite_meta", "FORBIDDEN_INTERNAL_TABLE"),
+        ("CREATE VIRTUAL TABLE x USING dbstat", "FORBIDDEN_MODULE"),
+        ("CREATE VIRTUAL TABLE x USING no_such", "FORBIDDEN_MODULE"),
+    ];
+    for (sql, code) in cases {
+        let error = engine.refused(sql);
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Forbidden, code), "{sql}: {error}");
+        assert!(engine.conn.is_autocommit(), "{sql}");
+    }
+    assert_eq!(engine.one("SELECT count(*) FROM t"), Value::Integer(1));
+    assert_eq!(engine.refused("DELETE FROM sqlite_master").code(), "SQLITE_ERROR");
+}
+
+#[test]
+fn forbidden_things_are_found_behind_views_triggers_and_defaults() {
+    let engine = Engine::new();
+    engine.run("CREATE TABLE u(a)");
+    engine.run("CREATE VIEW v AS SELECT sqlite_source_id() AS s");
+    engine.run("CREATE TRIGGER tu AFTER UPDATE ON u BEGIN INSERT INTO u SELECT s FROM v; END");
+    engine.run("INSERT INTO u VALUES (1)");
+    for sql in [
+        "CREATE TABLE t(a, b DEFAULT (sqlite_version()))",
+        "CREATE TABLE t(a CHECK (a > total_changes()))",
+        "INSERT INTO u SELECT s FROM v",
+        "UPDATE u SET a = 2",
+    ] {
+        assert_eq!(engine.refused(sql).code(), "FORBIDDEN_FUNCTION", "{sql}");
+    }
+    assert_eq!(engine.values("SELECT a FROM u"), [[Value::Integer(1)]]);
+}
+
+#[test]
+fn a_cached_permission_does_not_pass_to_a_user() {
+    let engine = Engine::new();
+    for sql in ["/* quorumlite */ BEGIN", "/* quorumlite */ COMMIT"] {
+        engine.conn.prepare_cached(sql).unwrap().raw_execute().unwrap();
+        assert_eq!(engine.refused(sql).kind(), ErrorKind::Forbidden);
+        assert_eq!(engine.refused(format!("  {sql} ")).kind(), ErrorKind::Forbidden);
+    }
+}
+
+#[test]
+fn what_sqlite_does_itself_is_allowed() {
+    let engine = Engine::new();
+    for sql in [
+        "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, a, b)",
+        "CREATE INDEX ta ON t(a)",
+        "CREATE VIEW v AS SELECT * FROM t",
+        "CREATE TRIGGER tt AFTER DELETE ON t BEGIN INSERT INTO t(a) VALUES (old.a); END",
+        "INSERT INTO t(a, b) VALUES (1, 2), (3, 4)",
+        "ANALYZE",
+        "REINDEX t",
+        "UPDATE sqlite_sequence SET seq = 10 WHERE name = 't'",
+        "ALTER TABLE t RENAME COLUMN b TO c",
+        "ALTER TABLE t RENAME TO u",
+        "ALTER TABLE u ADD COLUMN d DEFAULT 5",
+        "ALTER TABLE u DROP COLUMN c",
+        "CREATE TABLE copy AS SELECT * FROM u",
+        "PRAGMA table_info(u)",
+        "SELECT * FROM pragma_table_info('u')",
+        "PRAGMA foreign_key_check",
+        "PRAGMA defer_foreign_keys = ON",
+        "PRAGMA user_version = 7",
+        "PRAGMA application_id = 9",
+        "EXPLAIN QUERY PLAN SELECT * FROM u WHERE a = 1",
+        "DROP TRIGGER tt",
+        "DROP VIEW v",
+        "DROP INDEX ta",
+        "DROP TABLE u",
+        "CREATE VIRTUAL TABLE f USING fts5(a, b)",
+        "INSERT INTO f VALUES ('hello world', 'x'), ('brave new world', 'y')",
+        "UPDATE f SET b = 'z' WHERE a MATCH 'brave'",
+        "DELETE FROM f WHERE f MATCH 'hello'",
+        "INSERT INTO f(f) VALUES ('optimize')",
+        "INSERT INTO f(f) VALUES ('integrity-check')",
+        "INSERT INTO f(f) VALUES ('rebuild')",
+        "CREATE VIRTUAL TABLE fv USING fts5vocab(f, row)",
+        "SELECT * FROM fv",
+        "ALTER TABLE f RENAME TO g",
+        "DROP TABLE g",
+        "CREATE VIRTUAL TABLE f4 USING fts4(a)",
+        "INSERT INTO f4 VALUES ('hello world')",
+        "INSERT INTO f4(f4) VALUES ('optimize')",
+        "CREATE VIRTUAL TABLE r USING rtree(id, x0, x1, y0, y1)",
+        "INSERT INTO r VALUES (1, 0, 1, 0, 1), (2, 5, 6, 5, 6)",
+        "DELETE FROM r WHERE x0 > 4",
+        "SELECT * FROM json_each('[1, 2]')",
+    ] {
+        engine.run(sql);
+    }
+    assert_eq!(engine.one("PRAGMA user_version"), Value::Integer(7));
+    engine.run("DROP TABLE r");
+    engine.run("DROP TABLE f4");
+}
+
+#[test]
+fn external_content_that_went_astray_is_the_statements_failure() {
+    let engine = Engine::new();
+    engine.run("CREATE TABLE doc(id INTEGER PRIMARY KEY, body)");
+    engine.run("CREATE VIRTUAL TABLE f USING fts5(body, content='doc', content_rowid='id')");
+    engine.run("INSERT INTO f(rowid, body) VALUES (1, 'never stored')");
+    let error = engine.refused("INSERT INTO f(f, rank) VALUES ('integrity-check', 1)");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Sql, "SQLITE_CORRUPT_VTAB"));
+}

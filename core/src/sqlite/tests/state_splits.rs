@@ -1,0 +1,164 @@
+//! The state is a pure function of the log: however entries are put into transactions, whenever a
+//! replica restarts, or gets its state as an image, all end up with the same bytes.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::state_support::*;
+use crate::sqlite::recent::Limits;
+use crate::sqlite::writer::{Command, CommandResult, Entry, EntryKind};
+use crate::statement::{Params, Statement};
+use crate::value::Value;
+
+/// Small, so that a few commands reach them.
+const LIMITS: Limits = Limits { clients: 4, results_per_client: 3 };
+
+const SCHEMA: &[&str] = &[
+    "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT UNIQUE, n INT CHECK(n < 18), \
+     at TEXT DEFAULT CURRENT_TIMESTAMP)",
+    "CREATE TABLE child(t INT REFERENCES t(id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED)",
+    "CREATE TABLE log(what, changes, rowid_seen, r DEFAULT (random()))",
+    "CREATE TRIGGER t_log AFTER INSERT ON t BEGIN \
+     INSERT INTO log(what, changes, rowid_seen) VALUES (new.v, changes(), last_insert_rowid()); END",
+    "CREATE TRIGGER t_no BEFORE UPDATE ON t WHEN new.n = 13 BEGIN \
+     SELECT RAISE(ROLLBACK, 'thirteen'); END",
+    "CREATE VIRTUAL TABLE words USING fts5(w)",
+];
+
+/// Each takes a number from 0 to 19 as `?1`.
+const STATEMENTS: &[&str] = &[
+    "INSERT INTO t(v, n) VALUES ('v' || ?1, ?1)",
+    "INSERT INTO t(v, n) VALUES ('w' || ?1, ?1) RETURNING id, v, n",
+    "INSERT OR ROLLBACK INTO t(v, n) VALUES ('v' || ?1, 0)",
+    "INSERT OR FAIL INTO t(v, n) VALUES ('f' || ?1, 0), ('v' || ?1, 0), ('g' || ?1, 0)",
+    "INSERT OR REPLACE INTO t(id, v, n) VALUES (?1, 'r' || ?1, 1)",
+    "INSERT OR IGNORE INTO t(v, n) VALUES ('v' || ?1, 1)",
+    "UPDATE t SET n = ?1 WHERE id % 3 = ?1 % 3",
+    "DELETE FROM t WHERE id % 7 = ?1 % 7",
+    "INSERT INTO child VALUES (?1)",
+    "DELETE FROM child WHERE t = ?1",
+    "CREATE TABLE extra(a, b DEFAULT (?1))",
+    "CREATE TABLE extra AS SELECT ?1 AS a, 2 AS b",
+    "DROP TABLE extra",
+    "INSERT INTO extra(a) VALUES (?1)",
+    "INSERT INTO log(what, changes, rowid_seen) SELECT ?1, changes(), last_insert_rowid()",
+    "INSERT INTO log(what) SELECT hex(randomblob(3000 + ?1)) RETURNING what",
+    "INSERT INTO words VALUES ('one two ' || ?1)",
+    "DELETE FROM words WHERE words MATCH ?1",
+    "INSERT INTO nowhere VALUES (?1)",
+    "SELEC ?1",
+];
+
+fn statement() -> impl Strategy<Value = Statement> {
+    (any::<Index>(), 0..20i64).prop_map(|(which, number)| {
+        Statement::new(*which.get(STATEMENTS), Params::Positional(vec![Value::Integer(number)]))
+    })
+}
+
+prop_compose! {
+    fn a_command()(
+        client in 0..7u128,
+        sequence in 0..14u64,
+        acked_below in 0..14u64,
+        seed in any::<u64>(),
+        statements in prop::collection::vec(statement(), 1..4),
+    ) -> Command {
+        Command { client, sequence, acked_below, seed, statements }
+    }
+}
+
+fn a_kind() -> impl Strategy<Value = EntryKind> {
+    let commands = (0..1_000_000_000i64, prop::collection::vec(a_command(), 0..7))
+        .prop_map(|(timestamp_us, commands)| EntryKind::Commands { timestamp_us, commands });
+    prop_oneof![
+        1 => Just(EntryKind::Blank),
+        1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(|b| EntryKind::Membership(b.into())),
+        10 => commands,
+    ]
+}
+
+fn a_log() -> impl Strategy<Value = Vec<Entry>> {
+    prop::collection::vec(a_kind(), 1..30).prop_map(|kinds| {
+        let first = entry(1, vec![command(100, 1, 0, SCHEMA)]);
+        let rest = kinds
+            .into_iter()
+            .zip(2..)
+            .map(|(kind, index)| Entry { position: at(index), kind });
+        std::iter::once(first).chain(rest).collect()
+    })
+}
+
+/// What happens to a replica after a transaction.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Nothing,
+    Reopen,
+    Checkpoint,
+    /// Its state moves to a new replica.
+    Image,
+}
+
+fn events() -> impl Strategy<Value = Vec<(usize, Event)>> {
+    let event = prop_oneof![
+        4 => Just(Event::Nothing),
+        2 => Just(Event::Reopen),
+        1 => Just(Event::Checkpoint),
+        1 => Just(Event::Image),
+    ];
+    prop::collection::vec((1..8usize, event), 40)
+}
+
+fn text(results: Vec<Vec<CommandResult>>) -> Vec<String> {
+    results.iter().map(|r| format!("{r:?}")).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn all_ways_to_apply_a_log_end_up_equal(log in a_log(), events in events()) {
+        let mut one_by_one = Replica::with_limits(LIMITS);
+        let mut expected = Vec::new();
+        for entry in &log {
+            expected.extend(text(one_by_one.writer.apply(vec![entry.clone()]).unwrap()));
+        }
+        one_by_one.check_memory();
+
+        let mut at_once = Replica::with_limits(LIMITS);
+        prop_assert_eq!(&text(at_once.writer.apply(log.clone()).unwrap()), &expected);
+        at_once.check_memory();
+        prop_assert_eq!(at_once.state(), one_by_one.state());
+
+        let mut mixed = Replica::with_limits(LIMITS);
+        let mut results = Vec::new();
+        let mut rest = &log[..];
+        for (size, event) in events {
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            rest = later;
+            results.extend(text(mixed.writer.apply(now.to_vec()).unwrap()));
+            mixed.check_memory();
+            match event {
+                Event::Nothing => {}
+                Event::Reopen => mixed = mixed.reopen(),
+                Event::Checkpoint => {
+                    mixed.db.checkpoint().unwrap();
+                }
+                Event::Image => mixed = moved(&mixed),
+            }
+        }
+        prop_assert!(rest.is_empty());
+        prop_assert_eq!(&results, &expected);
+        prop_assert_eq!(mixed.state(), one_by_one.state());
+        mixed.check_memory();
+    }
+}
+
+fn moved(from: &Replica) -> Replica {
+    let mut to = Replica::with_limits(LIMITS);
+    let image = from.db.image().unwrap();
+    let path = to.db.incoming_path();
+    std::fs::write(&path, image.read(0, usize::MAX).unwrap()).unwrap();
+    let applied = to.writer.install(&path).unwrap();
+    assert_eq!(applied, from.writer.applied());
+    to
+}
