@@ -145,7 +145,7 @@ def test_a_directory_belongs_to_one_process(tmp_path: Path, run_python: RunPytho
         said = check(run_python(script, tmp_path / "n"))
     assert "process" in said
     assert said.split()[1].isupper()
-    assert check(run_python(script, tmp_path / "n", options=("-W", "ignore"))) == ""
+    assert check(run_python(script, tmp_path / "n")) == ""
 
 
 def test_forgotten_node_warns_and_closes(tmp_path: Path, run_python: RunPython) -> None:
