@@ -21,6 +21,9 @@ const PASSIVE_BYTES: u64 = 4 * 1024 * 1024;
 /// ...and one of this size under the reader gate, which also truncates it.
 const TRUNCATE_BYTES: u64 = 32 * 1024 * 1024;
 
+/// How long the reader gate waits for the reads that are running.
+const GATE_WAIT: Duration = Duration::from_millis(100);
+
 /// The background task of one node.
 pub(crate) struct Maintenance {
     stop: watch::Sender<bool>,
@@ -130,7 +133,7 @@ impl MaintenanceTask {
         let database = self.database.clone();
         let done = tokio::task::spawn_blocking(move || {
             if wal >= TRUNCATE_BYTES {
-                database.checkpoint_truncate().map(drop)
+                database.checkpoint_truncate(GATE_WAIT).map(drop)
             } else {
                 database.checkpoint().map(drop)
             }

@@ -13,5 +13,5 @@ mod snapshot;
 mod state_machine;
 mod types;
 
-pub(crate) use raft::{Consensus, MemberEntry, RaftStatus};
+pub(crate) use raft::Consensus;
 pub(crate) use read_barrier::ReadBarrier;

@@ -13,7 +13,7 @@ use openraft::errors::{
     NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable,
 };
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::message::{TransferLeaderRequest, TransferLeaderResponse};
+use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
     VoteRequest, VoteResponse,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, LinearizableReadError, RaftError};
 use openraft::storage::RaftLogStorage;
-use openraft::{ChangeMembers, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, Instant as _, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use openraft::raft::message::TransferLeaderRequest;
+use openraft::raft::TransferLeaderRequest;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use parking_lot::Mutex;
 

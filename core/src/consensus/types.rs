@@ -104,11 +104,10 @@ pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
 
 /// A log id from its parts.
 pub(crate) fn log_id(term: u64, index: u64) -> LogId {
-    use openraft::vote::leader_id::leader_id_std::CommittedLeaderId;
-    LogId::new(CommittedLeaderId::new(term), index)
+    LogId::new(term.into(), index)
 }
 
 /// The term of a log id.
 pub(crate) fn term_of(id: &LogId) -> u64 {
-    *id.committed_leader_id()
+    id.committed_leader_id().term
 }

@@ -341,7 +341,7 @@ fn value(raw: &RawValue, prefix: &str) -> Result<Value, String> {
 
 fn bytes(digits: &str) -> Option<Vec<u8>> {
     let lower = digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if !lower || digits.len() % 2 != 0 {
+    if !lower || !digits.len().is_multiple_of(2) {
         return None;
     }
     (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).ok()).collect()
