@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use rusqlite::ffi;
 
-use super::context;
+use super::{context, disk_full};
 use crate::error::{Error, ErrorKind};
 
 const NAME: &CStr = c"quorumlite";
@@ -53,11 +53,12 @@ fn register() -> Option<DefaultVfs> {
         return None;
     }
     // SAFETY: `default` points to a registered, immutable VFS. Every field is kept but the list
-    // pointer, the name and the clock: the methods find their state in pAppData and in the file
+    // pointer, the name, the clock and xOpen: the methods find their state in pAppData and in the file
     // objects, not in the address of the VFS.
     let mut vfs = unsafe { *default };
     vfs.pNext = std::ptr::null_mut();
     vfs.zName = NAME.as_ptr();
+    vfs.xOpen = Some(open);
     vfs.xCurrentTime = Some(current_time);
     if vfs.iVersion >= 2 {
         vfs.xCurrentTimeInt64 = Some(current_time_int64);
@@ -71,6 +72,26 @@ fn register() -> Option<DefaultVfs> {
     }
     guard_local_time();
     Some(DefaultVfs(default))
+}
+
+/// Opens as the default VFS does, and watches the file's writes.
+unsafe extern "C" fn open(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    flags_out: *mut c_int,
+) -> c_int {
+    let Some(Some(DefaultVfs(default))) = DEFAULT.get() else { return ffi::SQLITE_CANTOPEN };
+    // SAFETY: the arguments are SQLite's own, for a VFS that has all that the default one has.
+    unsafe {
+        let Some(open) = (**default).xOpen else { return ffi::SQLITE_CANTOPEN };
+        let code = open(vfs, name, file, flags, flags_out);
+        if code == ffi::SQLITE_OK {
+            disk_full::watch(file);
+        }
+        code
+    }
 }
 
 fn command_time() -> Option<i64> {

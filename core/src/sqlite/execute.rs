@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, ToSql, ffi};
 
 use super::authorizer::{self, Role, UserStatement};
 pub(crate) use super::error::Failure;
-use super::{clock_vfs, context, error};
+use super::{clock_vfs, context, disk_full, error};
 use crate::error::{Error, ErrorKind};
 use crate::statement::{Params, Rows, Statement};
 use crate::value::Value;
@@ -49,6 +49,7 @@ pub(crate) fn run(conn: &Connection, statement: &Statement) -> Result<StatementO
     let total_before = conn.total_changes();
     let rowid_before = conn.last_insert_rowid();
     let watch = RowidWatch::begin();
+    disk_full::forget();
     let result = step_all(conn, statement, Role::Writer);
     // Once a rowid is at the maximum SQLite picks further ones at random, so whatever happened
     // after that is not to be trusted, success or not.
@@ -186,6 +187,17 @@ fn explain(user: &UserStatement, error: rusqlite::Error) -> Failure {
         return Failure::Statement(denial);
     }
     match error::failure(error) {
+        // No write to a file found the disk full, so it is the other thing that SQLite says in
+        // these words, which is the same on each node.
+        Failure::Node(e) if e.code() == "SQLITE_FULL" && !disk_full::seen() => Failure::Statement(
+            Error::new(
+                ErrorKind::Sql,
+                "SQLITE_FULL",
+                "the table has used up its AUTOINCREMENT rowids: lower its entry in \
+                     sqlite_sequence, or give the rowid",
+            )
+            .with_sqlite_code(ffi::SQLITE_FULL),
+        ),
         Failure::Statement(e)
             if e.message() == clock_vfs::LOCAL_TIME_REFUSED && context::is_active() =>
         {

@@ -86,11 +86,11 @@ impl Applied {
             }
             _ => return Err(not_a_replica("its format version is missing or wrong")),
         }
-        let position = position(conn, ["applied_term", "applied_index"])?;
+        let position = load_position(conn, ["applied_term", "applied_index"])?;
         let membership = match get(conn, "membership")? {
             None => None,
             Some(SqlValue::Blob(bytes)) => {
-                let at = position(conn, ["membership_term", "membership_index"])?;
+                let at = load_position(conn, ["membership_term", "membership_index"])?;
                 Some((at, Bytes::from(bytes)))
             }
             Some(_) => return Err(not_a_replica("its membership is not a BLOB")),
@@ -119,7 +119,7 @@ impl Applied {
     }
 }
 
-fn position(
+fn load_position(
     conn: &Connection,
     [term_key, index_key]: [&str; 2],
 ) -> Result<Option<Position>> {

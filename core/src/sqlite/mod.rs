@@ -5,8 +5,10 @@ mod authorizer;
 mod checkpoint;
 mod clock_vfs;
 mod connection;
+mod content_hash;
 mod context;
 mod database;
+mod disk_full;
 mod error;
 mod execute;
 mod functions;
@@ -14,6 +16,7 @@ mod image;
 mod install;
 mod internal;
 mod meta;
+mod readers;
 mod recent;
 mod writer;
 

@@ -1,8 +1,11 @@
 //! Tests of the state machine, by concern: `engine_*` for connections and statements,
 //! `state_*` for applying, checkpoints and images.
 
+mod engine_content_hash;
 mod engine_determinism;
+mod engine_disk_full;
 mod engine_forbidden;
+mod engine_readers;
 mod engine_statements;
 mod state_apply;
 mod state_image;

@@ -1,0 +1,97 @@
+//! Telling a full disk from a full table: SQLite says SQLITE_FULL for both.
+//!
+//! The first is this node's trouble and must stop it; the second (AUTOINCREMENT at its end) is the
+//! same on every node, and taking it for the first would let one statement stop the whole cluster,
+//! again after each restart. Only a write to a file can find the disk full, so the VFS watches them.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+
+use parking_lot::Mutex;
+use rusqlite::ffi;
+
+thread_local! {
+    static SEEN: Cell<bool> = const { Cell::new(false) };
+    #[cfg(test)]
+    static PRETEND: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a write of this thread found the disk full since [`forget`].
+pub(super) fn seen() -> bool {
+    SEEN.get()
+}
+
+/// Begins to look anew on this thread.
+pub(super) fn forget() {
+    SEEN.set(false);
+}
+
+/// Makes the writes of this thread find the disk full, or no longer so.
+#[cfg(test)]
+pub(super) fn pretend(full: bool) {
+    PRETEND.set(full);
+}
+
+/// The methods of a file with ours in place of xWrite, and those that it had. SQLite sees only the
+/// first field, at the same address.
+#[repr(C)]
+struct Watched {
+    methods: ffi::sqlite3_io_methods,
+    original: *const ffi::sqlite3_io_methods,
+}
+
+/// One for each table of methods that the default VFS uses (a handful); they live as long as the
+/// process.
+struct Tables(Vec<&'static Watched>);
+
+// SAFETY: tables of methods are immutable and live as long as the process.
+unsafe impl Send for Tables {}
+
+static TABLES: Mutex<Tables> = Mutex::new(Tables(Vec::new()));
+
+/// Watches the writes to `file`.
+///
+/// # Safety
+/// `file` was opened by the default VFS just now, on this thread.
+pub(super) unsafe fn watch(file: *mut ffi::sqlite3_file) {
+    // SAFETY: an open file has methods, valid as long as the process.
+    let original = unsafe { (*file).pMethods };
+    if original.is_null() {
+        return;
+    }
+    let mut tables = TABLES.lock();
+    let known = tables.0.iter().copied().find(|table| std::ptr::eq(table.original, original));
+    let watched = known.unwrap_or_else(|| {
+        // SAFETY: as above.
+        let methods = ffi::sqlite3_io_methods { xWrite: Some(write), ..unsafe { *original } };
+        let table: &'static Watched = Box::leak(Box::new(Watched { methods, original }));
+        tables.0.push(table);
+        table
+    });
+    // SAFETY: the table outlives the file. The pointer is that of the whole `Watched`, so that
+    // `write` may look behind the methods.
+    unsafe { (*file).pMethods = std::ptr::from_ref(watched).cast() };
+}
+
+unsafe extern "C" fn write(
+    file: *mut ffi::sqlite3_file,
+    data: *const c_void,
+    length: c_int,
+    offset: i64,
+) -> c_int {
+    #[cfg(test)]
+    if PRETEND.get() {
+        SEEN.set(true);
+        return ffi::SQLITE_FULL;
+    }
+    // SAFETY: only files that `watch` was given have this method, so their methods are the first
+    // field of a `Watched`.
+    let original = unsafe { &*(*(*file).pMethods.cast::<Watched>()).original };
+    let Some(original_write) = original.xWrite else { return ffi::SQLITE_IOERR_WRITE };
+    // SAFETY: the arguments are SQLite's own for this very file.
+    let code = unsafe { original_write(file, data, length, offset) };
+    if code & 0xff == ffi::SQLITE_FULL {
+        SEEN.set(true);
+    }
+    code
+}
