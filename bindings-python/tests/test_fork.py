@@ -143,6 +143,33 @@ def test_a_child_cannot_take_the_parents_directory(run_python: RunPython) -> Non
     )
 
 
+def test_a_child_does_not_keep_the_directory(run_python: RunPython) -> None:
+    """The parent closes and opens again while a child that was forked meanwhile lives."""
+    check(
+        run_python(
+            """
+            import os, quorumlite
+            node = quorumlite.open("n")
+            node.execute("CREATE TABLE t(a)")
+            read, write = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(write)
+                os.read(read, 1)  # until the parent closes its end
+                os._exit(7)
+            os.close(read)
+            node.close()
+            with quorumlite.open("n") as node:
+                node.execute("INSERT INTO t VALUES (2)")
+            os.close(write)
+            _, status = os.waitpid(pid, 0)
+            assert os.waitstatus_to_exitcode(status) == 7
+            """,
+            options=QUIET,
+        )
+    )
+
+
 def test_fork_among_busy_threads(run_python: RunPython) -> None:
     """The child never waits for a lock that a thread of the parent held."""
     check(
