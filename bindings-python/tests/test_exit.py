@@ -146,8 +146,8 @@ def test_exit_is_bounded(run_python: RunPython, free_port: Callable[[], int]) ->
 def test_ctrl_c_ends_the_waiting(tmp_path: Path, free_port: Callable[[], int]) -> None:
     script = """
         import sys, quorumlite
-        print("waiting", flush=True)
         try:
+            print("waiting", flush=True)
             quorumlite.open("n", listen="127.0.0.1:" + sys.argv[1], secret="s",
                             join=["127.0.0.1:" + sys.argv[2]], timeout=3600)
         except KeyboardInterrupt:
