@@ -124,11 +124,17 @@ impl ClusterCore {
             join: config.join.clone(),
         };
         let members = self.consensus.members();
-        if self.consensus.is_fresh() || members.is_empty() {
-            if !wanted.join.is_empty() {
-                return self.join(&wanted, deadline).await;
-            }
+        if !wanted.join.is_empty() && members.is_empty() {
+            return self.join(&wanted, deadline).await;
+        }
+        if self.consensus.is_fresh() {
             return self.bootstrap(&wanted, deadline).await;
+        }
+        if members.is_empty() {
+            return Err(Error::config(
+                "CONFIG_NEEDS_JOIN",
+                "this directory began to join a cluster and did not finish; open it with join",
+            ));
         }
         if members.iter().all(|m| m.node_id == me) {
             return self.restart_alone(&wanted, deadline).await;

@@ -104,6 +104,15 @@ impl Consensus {
         let raft = Raft::new(node_id.clone(), raft_config()?, network, log_store, machine)
             .await
             .map_err(|e| log.error().unwrap_or_else(|| start_failed(&e)))?;
+        // The metrics start out empty; from here on they show what the log holds.
+        let loaded = raft
+            .with_raft_state(|state| state.membership_state.effective().log_id().clone())
+            .await
+            .map_err(|e| start_failed(&e))?;
+        raft.wait(None)
+            .metrics(|m| *m.membership_config.log_id() >= loaded, "the membership is loaded")
+            .await
+            .map_err(|e| start_failed(&e))?;
         let seed = getrandom::u64().map_err(|e| start_failed(&e))?;
         let proposer = Proposer::start(raft.clone(), seed);
         let maintenance = Maintenance::start(
