@@ -28,26 +28,23 @@ impl Cache {
 
     /// Drops the records after `index`, all where it is None.
     pub(super) fn truncate_after(&mut self, index: Option<u64>) {
-        while let Some(record) = self.records.pop_back_if(|last| Some(last.index) > index) {
-            self.bytes -= cost(&record);
+        while self.records.back().is_some_and(|last| Some(last.index) > index) {
+            self.bytes -= self.records.pop_back().as_ref().map_or(0, cost);
         }
     }
 
     /// Drops the records up to and including `index`.
     pub(super) fn purge(&mut self, index: u64) {
-        while let Some(record) = self.records.pop_front_if(|first| first.index <= index) {
-            self.bytes -= cost(&record);
+        while self.records.front().is_some_and(|first| first.index <= index) {
+            self.bytes -= self.records.pop_front().as_ref().map_or(0, cost);
         }
     }
 
     /// Drops old records until the others take at most `limit` bytes, but none that `written` does
     /// not know to be on disk.
     pub(super) fn evict(&mut self, limit: usize, written: impl Fn(u64) -> bool) {
-        while self.bytes > limit {
-            let Some(record) = self.records.pop_front_if(|first| written(first.index)) else {
-                break;
-            };
-            self.bytes -= cost(&record);
+        while self.bytes > limit && self.records.front().is_some_and(|first| written(first.index)) {
+            self.bytes -= self.records.pop_front().as_ref().map_or(0, cost);
         }
     }
 

@@ -11,7 +11,7 @@ use super::index::Index;
 use super::segment::{self, RecordPlace, Segment, draft_name, file_name, sequence_of};
 use super::state::{HardState, decode_purge, decode_truncate};
 use super::storage::Storage;
-use super::writer::{FIRST_SEGMENT_BYTES, truncate_last_indexes};
+use super::writer::FIRST_SEGMENT_BYTES;
 use super::{LogOptions, LogPosition, damage, storage_failed};
 use crate::error::Error;
 
@@ -26,7 +26,7 @@ pub(super) struct Recovered {
     pub end: u64,
     /// Its last frame says that the log was closed.
     pub closed_cleanly: bool,
-    /// For each segment the highest index of a record in it that may be live.
+    /// For each segment the index of the last record written to it.
     pub last_indexes: BTreeMap<u64, Option<u64>>,
 }
 
@@ -261,7 +261,6 @@ fn replay(scans: Vec<Scan>) -> Result<Recovered, Error> {
                 Found::Committed(committed) => state.committed = Some(committed),
                 Found::Truncate(keep) => {
                     index.truncate_after(keep);
-                    truncate_last_indexes(&mut last_indexes, keep);
                 }
                 Found::Purge(upto, first_needed) => {
                     index.purge(upto.index);

@@ -35,7 +35,8 @@ pub(super) struct Writer {
     closed_cleanly: bool,
     /// What the frames so far say; a new segment begins with it.
     state: HardState,
-    /// For each segment the highest index of a record in it that may be live.
+    /// For each segment the index of the last record written to it: no live one in it has a higher
+    /// index. (After a truncation it may be too high; the file is then removed a little later.)
     last_indexes: BTreeMap<u64, Option<u64>>,
     /// Records written since callers were last told: index, ticket, segment, offset.
     placed: Vec<(u64, u64, u64, u32)>,
@@ -126,7 +127,6 @@ impl Writer {
             }
             Work::Truncate(keep) => {
                 self.put(Kind::Truncate, &[&truncate_body(keep)])?;
-                truncate_last_indexes(&mut self.last_indexes, keep);
             }
             Work::Purge(upto) => self.put_purge(upto)?,
             Work::Nothing => {}
@@ -267,17 +267,6 @@ impl Writer {
         for operation in queued {
             call(operation.done, Err(copy(&reported)));
         }
-    }
-}
-
-/// Lowers the highest live index of each segment to `keep`. A segment that lost all its records then
-/// shows `keep`, which belongs to an older one: it is removed a little later than it could be.
-pub(super) fn truncate_last_indexes(
-    last_indexes: &mut BTreeMap<u64, Option<u64>>,
-    keep: Option<u64>,
-) {
-    for last in last_indexes.values_mut() {
-        *last = (*last).min(keep);
     }
 }
 

@@ -330,9 +330,12 @@ impl SegmentFile for DiskFile {
             return Err(dead());
         }
         state.file_syncs += 1;
+        // Only what still counts as dirty: pages that a failed sync lost do not come back.
         let file = &mut state.files[self.id];
-        file.durable = file.current.clone();
-        file.unsynced.clear();
+        file.durable.resize(file.current.len(), 0);
+        for (offset, bytes) in std::mem::take(&mut file.unsynced) {
+            file.durable[offset as usize..offset as usize + bytes.len()].copy_from_slice(&bytes);
+        }
         Ok(())
     }
 }

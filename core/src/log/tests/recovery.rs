@@ -3,7 +3,9 @@
 use super::disk::Random;
 use super::*;
 use crate::ErrorKind;
-use crate::log::format::{HEADER_LEN, frame_len, record_frame_len};
+use crate::log::format::{
+    Binding, HEADER_LEN, Kind, decode_frame, encode_frame, frame_len, record_frame_len,
+};
 
 const FIRST: &str = "00000000000000000001.log";
 
@@ -122,6 +124,7 @@ fn damage_anywhere_in_a_closed_log_is_refused() {
 fn damage_in_an_older_segment_is_refused() {
     let disk = Disk::default();
     let log = open(&disk);
+    save_vote(&log, "v");
     append(&log, records(1, 1..=60));
     kill(&disk, log);
     let names = disk.names();
@@ -135,8 +138,27 @@ fn damage_in_an_older_segment_is_refused() {
     let middle = Disk::with_contents(&disk, "none", &[]);
     crate::log::storage::Storage::remove(&middle, &names[1]).unwrap();
     assert_damaged(&middle, "a segment is missing");
+    let newest = names.last().unwrap();
+    let mut stateless = disk.contents(newest);
+    stateless[HEADER_LEN as usize..].fill(0);
+    assert_damaged(&disk.with_contents(newest, &stateless), "the state at its start is gone");
     let swapped = disk.with_contents(&names[1], &disk.contents(&names[0]));
     assert_damaged(&swapped, "a segment under another name");
+}
+
+#[test]
+fn purged_files_do_not_come_back() {
+    for seed in 0..8 {
+        let disk = Disk::default();
+        let log = open(&disk);
+        append(&log, records(1, 1..=60));
+        purge(&log, at(1, 60));
+        disk.die();
+        drop(log);
+        disk.power_cut(&mut Random(seed));
+        assert_eq!(disk.names().len(), 1);
+        assert_eq!(open(&disk).state().last, Some(at(1, 60)));
+    }
 }
 
 #[test]
@@ -165,6 +187,56 @@ fn a_payload_that_quotes_the_log_is_not_taken_for_frames() {
     torn[at - 30] ^= 1;
     let log = open(&disk.with_contents(&name, &torn));
     assert_eq!(all(&log), records(1, 1..=5));
+}
+
+#[test]
+fn a_frame_is_valid_in_its_own_place_only() {
+    let binding = Binding { sequence: 3, salt: 77 };
+    let mut bytes = Vec::new();
+    encode_frame(&mut bytes, binding, 640, 64, Kind::Vote, &[b"one", b"two"]);
+    let (head, body) = decode_frame(binding, 640, &bytes).unwrap();
+    assert_eq!((head.kind, head.synced, body), (Kind::Vote, 64, &b"onetwo"[..]));
+    assert!(decode_frame(binding, 648, &bytes).is_none());
+    assert!(decode_frame(Binding { salt: 78, ..binding }, 640, &bytes).is_none());
+    assert!(decode_frame(Binding { sequence: 4, ..binding }, 640, &bytes).is_none());
+    for len in 0..bytes.len() {
+        assert!(decode_frame(binding, 640, &bytes[..len]).is_none());
+    }
+    for byte in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[byte] ^= 0x80;
+        assert!(decode_frame(binding, 640, &damaged).is_none(), "byte {byte}");
+    }
+}
+
+#[test]
+fn a_kill_at_any_operation_leaves_a_log_that_can_be_trusted() {
+    for operation in 0..70 {
+        for seed in 0..4 {
+            let disk = Disk::default();
+            let log = open(&disk);
+            disk.die_after(operation);
+            for index in 1..=30 {
+                let (done, outcome) = outcome();
+                let appended = log.append(records(1, index..=index), done);
+                if outcome.wait().and(appended).is_err() {
+                    break;
+                }
+            }
+            disk.die();
+            drop(log);
+            disk.restart();
+            // What the next process acknowledges must not rest on what the first left unsynced.
+            let log = open(&disk);
+            let next = log.state().last.map_or(1, |last| last.index + 1);
+            append(&log, records(2, next..=next));
+            let expected = all(&log);
+            disk.die();
+            drop(log);
+            disk.power_cut(&mut Random(seed));
+            assert_eq!(all(&open(&disk)), expected, "operation {operation}, seed {seed}");
+        }
+    }
 }
 
 #[test]
