@@ -17,8 +17,15 @@ const FORMAT: &str = "quorumlite 1";
 /// A locked data directory.
 pub(crate) struct DataDirectory {
     path: PathBuf,
-    /// Holds the lock for as long as it is open.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDirectory {
+    fn drop(&mut self) {
+        // A child that was forked meanwhile holds a copy of the file: closing ours alone would
+        // leave the directory locked until the child ends.
+        let _ = FileExt::unlock(&self.lock);
+    }
 }
 
 /// Who this directory's node is.
@@ -70,7 +77,7 @@ impl DataDirectory {
             .and_then(|()| lock.set_len(0))
             .and_then(|()| lock.write_all(note.as_bytes()))
             .map_err(|e| directory_error(path, e))?;
-        Ok(DataDirectory { path: path.to_owned(), _lock: lock })
+        Ok(DataDirectory { path: path.to_owned(), lock })
     }
 
     /// Where it is.
@@ -147,11 +154,15 @@ fn directory_error(path: &Path, e: std::io::Error) -> Error {
     let (code, message) = match e.kind() {
         IoKind::PermissionDenied | IoKind::ReadOnlyFilesystem => (
             "CONFIG_PERMISSION",
-            format!("no permission to use the data directory {path}; choose one that this user may write to"),
+            format!(
+                "no permission to use the data directory {path}; choose one that this user may write to"
+            ),
         ),
         IoKind::AlreadyExists | IoKind::NotADirectory => (
             "CONFIG_DIRECTORY",
-            format!("{path} is a file, or lies below one; name a directory (it is created if missing)"),
+            format!(
+                "{path} is a file, or lies below one; name a directory (it is created if missing)"
+            ),
         ),
         _ => ("CONFIG_DIRECTORY", format!("the data directory {path} cannot be used: {e}")),
     };
@@ -173,7 +184,9 @@ mod tests {
         identity.cluster_id = Some(*b"0123456789abcdef");
         data.save_identity(&identity).unwrap();
         assert_eq!(data.identity().unwrap(), Some(identity));
-        for damaged in ["", "quorumlite 2\nnode_id n1\n", "quorumlite 1\nnode_id\n", "quorumlite 1\n"] {
+        for damaged in
+            ["", "quorumlite 2\nnode_id n1\n", "quorumlite 1\nnode_id\n", "quorumlite 1\n"]
+        {
             fs::write(dir.path().join(IDENTITY_FILE), damaged).unwrap();
             assert_eq!(data.identity().unwrap_err().kind(), ErrorKind::Corruption, "{damaged:?}");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
@@ -13,20 +13,35 @@ pub(crate) type Slot = Arc<tokio::sync::Mutex<Weak<ClusterCore>>>;
 
 /// All directories that this process has opened.
 pub(crate) struct Registry {
+    pid: u32,
     slots: Mutex<HashMap<PathBuf, Slot>>,
+    // After a fork the parent's nodes and locks are copies that nobody serves.
+    child: OnceLock<Box<Registry>>,
 }
 
-static REGISTRY: LazyLock<Registry> =
-    LazyLock::new(|| Registry { slots: Mutex::new(HashMap::new()) });
+static REGISTRY: OnceLock<Registry> = OnceLock::new();
 
 impl Registry {
+    fn new() -> Self {
+        let slots = Mutex::new(HashMap::new());
+        Registry { pid: std::process::id(), slots, child: OnceLock::new() }
+    }
+
+    /// The registry of the calling process.
+    fn current() -> &'static Registry {
+        let mut registry = REGISTRY.get_or_init(Registry::new);
+        while registry.pid != std::process::id() {
+            registry = registry.child.get_or_init(|| Box::new(Registry::new()));
+        }
+        registry
+    }
+
     /// The slot of a directory, named by its canonical path.
     pub(crate) fn slot(path: PathBuf) -> Slot {
-        let mut slots = REGISTRY.slots.lock();
+        let mut slots = Registry::current().slots.lock();
         // A slot that nobody holds and where nothing is open is as good as none.
         slots.retain(|_, slot| {
-            Arc::strong_count(slot) > 1
-                || slot.try_lock().is_ok_and(|core| core.strong_count() > 0)
+            Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|core| core.strong_count() > 0)
         });
         slots.entry(path).or_default().clone()
     }
