@@ -263,6 +263,7 @@ impl Node {
             purged_index: raft.purged_index,
             log_bytes: core.consensus.log_bytes(),
             address: core.address().map(str::to_owned),
+            last_refusal: core.last_refusal(),
             members,
         })
     }

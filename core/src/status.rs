@@ -32,6 +32,9 @@ pub struct Status {
     pub log_bytes: u64,
     /// The address at which other nodes reach this one; none for a standalone node.
     pub address: Option<String>,
+    /// Why the last peer that was turned away at this node's port was turned away: another secret,
+    /// another cluster, no TLS.
+    pub last_refusal: Option<String>,
     /// All members; `reachable` and `applied_index` are known only of this node itself, ask
     /// [`Node::members`](crate::Node::members) for the others.
     pub members: Vec<Member>,

@@ -287,6 +287,12 @@ impl ClusterCore {
         self.address.as_deref()
     }
 
+    /// Which peer was turned away last, and why.
+    pub(crate) fn last_refusal(&self) -> Option<String> {
+        let (peer, why, _) = self.server.as_ref()?.last_refusal()?;
+        Some(format!("{peer}: {why}"))
+    }
+
     /// How many handles use this node.
     pub(crate) fn handles(&self) -> usize {
         self.handles.load(Ordering::Acquire)

@@ -70,9 +70,11 @@ impl RaftService {
             .entries
             .into_iter()
             .map(|e| {
+                // A copy: the body is a slice of the connection's buffer, and entries are kept.
+                let body = Bytes::copy_from_slice(&e.body);
                 Ok(Entry {
                     log_id: types::log_id(e.term, e.index),
-                    payload: codec::payload_from_bytes(e.body)?,
+                    payload: codec::payload_from_bytes(body)?,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
