@@ -2,15 +2,20 @@
 
 mod config;
 mod error;
+mod cluster;
+mod consensus;
 mod log;
 mod node;
+mod proto;
 mod sqlite;
 mod statement;
+mod status;
 mod transport;
 mod value;
 
 pub use config::{Config, Consistency, Role, Security};
 pub use error::{Error, ErrorKind, Result};
-pub use node::{ContentHash, Member, Node, ReadOptions, Status, WriteOptions};
+pub use node::{Node, ReadOptions, WriteOptions};
 pub use statement::{ExecuteResult, Params, Row, Rows, Statement};
+pub use status::{ContentHash, Member, Status};
 pub use value::Value;

@@ -1,23 +1,22 @@
 //! [`Node`]: the public handle. Says what happens and calls those below.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use crate::cluster::{ClusterCore, Registry, Slot, canonical};
 use crate::config::{Config, Consistency, Role};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::statement::{ExecuteResult, Params, Rows, Statement};
-
-/// A member of a cluster, or a standalone database, inside this process.
-#[derive(Clone)]
-pub struct Node {
-    _private: (),
-}
+use crate::status::{ContentHash, Member, Status};
 
 /// How one read is answered. Unset fields take the node's configuration.
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
     /// How fresh the answer must be.
     pub consistency: Option<Consistency>,
-    /// No answer (`Unavailable`) if this node has not heard from a leader for longer than this.
+    /// For reads at [`Consistency::None`] and [`Consistency::Session`]: no answer (`Unavailable`,
+    /// code `STALE`) if this node has not been in touch with a leader for longer than this.
     pub max_staleness: Option<Duration>,
     /// The deadline of the call.
     pub timeout: Option<Duration>,
@@ -26,83 +25,104 @@ pub struct ReadOptions {
 /// How one write is carried out. Unset fields take the node's configuration.
 #[derive(Debug, Clone, Default)]
 pub struct WriteOptions {
-    /// The deadline of the call.
+    /// The deadline of the call. A write that misses it may still be applied; the error's code
+    /// says so.
     pub timeout: Option<Duration>,
 }
 
-/// A snapshot of what a node knows about itself and its cluster.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Status {
-    /// This node's id.
-    pub node_id: String,
-    /// The cluster's id, 32 hexadecimal digits.
-    pub cluster_id: String,
-    /// Whether this node votes.
-    pub role: Role,
-    /// `leader`, `follower`, `candidate`, `learner` or `stopped`.
-    pub state: &'static str,
-    /// The node that leads, as far as this node knows.
-    pub leader_id: Option<String>,
-    /// The current Raft term.
-    pub term: u64,
-    /// The index of the last entry in this node's log (0 where it is empty).
-    pub last_log_index: u64,
-    /// The index up to which this node knows entries to be committed.
-    pub commit_index: u64,
-    /// The index up to which entries are applied to this node's database.
-    pub applied_index: u64,
-    /// The index up to which the database survives a power cut without the log.
-    pub durable_index: u64,
-    /// The last index that was purged from the log.
-    pub purged_index: u64,
-    /// Bytes of log on disk.
-    pub log_bytes: u64,
-    /// The address at which other nodes reach this one; none for a standalone node.
-    pub address: Option<String>,
-    /// All members.
-    pub members: Vec<Member>,
+/// A member of a cluster, or a standalone database, inside this process.
+///
+/// Clones are the same handle: they share the session, and closing one closes all. Opening the same
+/// directory again in this process gives another handle, with a session of its own, to the same
+/// node.
+#[derive(Clone)]
+pub struct Node {
+    handle: Arc<Handle>,
 }
 
-/// One member of the cluster.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Member {
-    /// Its id.
-    pub node_id: String,
-    /// Its address; empty for a standalone node.
-    pub address: String,
-    /// Whether it votes.
-    pub role: Role,
-    /// Whether it answers now.
-    pub reachable: bool,
-    /// The index that it has applied, where known.
-    pub applied_index: Option<u64>,
+struct Handle {
+    core: Arc<ClusterCore>,
+    slot: Slot,
+    /// The highest index that this handle has written or read.
+    session: AtomicU64,
+    closed: Arc<AtomicBool>,
+    timeout: Duration,
+    consistency: Consistency,
+    runtime: tokio::runtime::Handle,
 }
 
-/// A hash of the logical content (schema and rows) of a database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContentHash {
-    /// SHA-256, 64 hexadecimal digits.
-    pub hash: String,
-    /// The applied index that the hash belongs to.
-    pub index: u64,
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("node_id", &self.handle.core.node_id()).finish_non_exhaustive()
+    }
 }
 
-#[allow(unused_variables)]
 impl Node {
-    /// Opens a data directory. See [`Config`].
+    /// Opens a data directory: a standalone database, the first node of a cluster, or a node that
+    /// joins one. Returns when the node can serve. Must be called on a tokio runtime, which has to
+    /// live as long as the node.
+    ///
+    /// # Errors
+    /// `Config` for options that are wrong or a directory that cannot be used, `Forbidden` where
+    /// the cluster refuses this node, `Unavailable` where it cannot be reached in time,
+    /// `Corruption` where the directory is damaged.
     pub async fn open(config: Config) -> Result<Node> {
-        unimplemented!()
+        config.validate()?;
+        let slot = Registry::slot(canonical(config.dir())?);
+        let mut place = slot.lock().await;
+        let core = match place.upgrade().filter(|core| core.handles() > 0) {
+            Some(core) => {
+                core.check_same(&config)?;
+                core
+            }
+            None => {
+                let core = ClusterCore::open(&config).await?;
+                *place = Arc::downgrade(&core);
+                core
+            }
+        };
+        core.add_handle();
+        drop(place);
+        Ok(Node {
+            handle: Arc::new(Handle {
+                core,
+                slot,
+                session: AtomicU64::new(0),
+                closed: Arc::default(),
+                timeout: config.timeout,
+                consistency: config.consistency,
+                runtime: tokio::runtime::Handle::current(),
+            }),
+        })
     }
 
-    /// Runs one write on the cluster.
+    fn core(&self) -> Result<&Arc<ClusterCore>> {
+        if self.handle.closed.load(Ordering::Acquire) {
+            return Err(Error::closed());
+        }
+        Ok(&self.handle.core)
+    }
+
+    fn deadline(&self, timeout: Option<Duration>) -> Instant {
+        Instant::now() + timeout.unwrap_or(self.handle.timeout)
+    }
+
+    fn saw(&self, index: u64) {
+        self.handle.session.fetch_max(index, Ordering::AcqRel);
+    }
+
+    /// Runs one write: it is durable on a majority of the voters, and applied, when this returns.
+    /// On any node; retried by itself through a change of the leader, and never applied twice.
+    ///
+    /// # Errors
+    /// `Sql`, `Constraint` and `Forbidden` for the statement; `Unavailable` and `Timeout` for the
+    /// cluster (a `Timeout` with the code `TIMEOUT_MAYBE_APPLIED` may still be applied).
     pub async fn execute(
         &self,
         sql: impl Into<String>,
         params: impl Into<Params>,
     ) -> Result<ExecuteResult> {
-        unimplemented!()
+        self.execute_with(Statement::new(sql, params), WriteOptions::default()).await
     }
 
     /// Like [`Node::execute`], with options.
@@ -111,15 +131,22 @@ impl Node {
         statement: Statement,
         options: WriteOptions,
     ) -> Result<ExecuteResult> {
-        unimplemented!()
+        let mut results = self.execute_batch_with(vec![statement], options).await?;
+        results.pop().ok_or_else(|| {
+            Error::new(ErrorKind::Corruption, "MALFORMED_MESSAGE", "a write without a result")
+        })
     }
 
-    /// Runs several statements as one write: all or nothing.
+    /// Runs several statements as one write, all or nothing, and gives a result for each.
+    ///
+    /// # Errors
+    /// As [`Node::execute`]; the message names the statement that failed, counted from 0.
     pub async fn execute_batch<S: Into<Statement>>(
         &self,
         statements: impl IntoIterator<Item = S>,
     ) -> Result<Vec<ExecuteResult>> {
-        unimplemented!()
+        let statements = statements.into_iter().map(Into::into).collect();
+        self.execute_batch_with(statements, WriteOptions::default()).await
     }
 
     /// Like [`Node::execute_batch`], with options.
@@ -128,61 +155,196 @@ impl Node {
         statements: Vec<Statement>,
         options: WriteOptions,
     ) -> Result<Vec<ExecuteResult>> {
-        unimplemented!()
+        let core = self.core()?;
+        if statements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let results = core.execute(&statements, self.deadline(options.timeout)).await?;
+        if let Some(last) = results.last() {
+            self.saw(last.index);
+        }
+        Ok(results)
     }
 
     /// Reads with the node's default consistency.
+    ///
+    /// # Errors
+    /// `Sql` and `Forbidden` for the statement, `Timeout` and `Unavailable` as the consistency has
+    /// it.
     pub async fn query(&self, sql: impl Into<String>, params: impl Into<Params>) -> Result<Rows> {
-        unimplemented!()
+        self.query_with(Statement::new(sql, params), ReadOptions::default()).await
     }
 
     /// Reads with options.
     pub async fn query_with(&self, statement: Statement, options: ReadOptions) -> Result<Rows> {
-        unimplemented!()
+        let core = self.core()?;
+        let deadline = self.deadline(options.timeout);
+        let consistency = options.consistency.unwrap_or(self.handle.consistency);
+        let (rows, index) = match consistency {
+            Consistency::Weak => core.query_leader(&statement, deadline).await?,
+            local => {
+                let index = match local {
+                    Consistency::Linearizable => core.shared_read_index(deadline).await?,
+                    Consistency::Strong => core.log_barrier(deadline).await?,
+                    Consistency::Session => self.handle.session.load(Ordering::Acquire),
+                    _ => 0,
+                };
+                core.wait_applied(index, deadline).await?;
+                core.check_staleness(consistency, options.max_staleness)?;
+                core.query_local(statement, deadline).await?
+            }
+        };
+        self.saw(index);
+        Ok(rows)
     }
 
-    /// Answers a read on the calling thread if nothing has to be waited for (levels `none` and
-    /// `session` on a node that is not behind); `None` says: call [`Node::query_with`].
+    /// Answers a read on the calling thread, without a runtime, if nothing has to be waited for:
+    /// at `none`, and at `session` on a node that is not behind. `None` says that
+    /// [`Node::query_with`] has to be called instead.
+    ///
+    /// # Errors
+    /// As [`Node::query`].
     pub fn query_now(&self, statement: &Statement, options: &ReadOptions) -> Result<Option<Rows>> {
-        unimplemented!()
+        let core = self.core()?;
+        if let Some(e) = core.stopped() {
+            return Err(e);
+        }
+        let consistency = options.consistency.unwrap_or(self.handle.consistency);
+        let database = core.consensus.database();
+        match consistency {
+            Consistency::None => {}
+            Consistency::Session
+                if database.applied_index() >= self.handle.session.load(Ordering::Acquire) => {}
+            _ => return Ok(None),
+        }
+        core.check_staleness(consistency, options.max_staleness)?;
+        let deadline = self.deadline(options.timeout);
+        let (rows, index) = database.readers().query(statement, deadline)?;
+        self.saw(index);
+        Ok(Some(rows))
     }
 
     /// What this node knows about itself and its cluster; never waits.
+    ///
+    /// # Errors
+    /// `Closed`.
     pub fn status(&self) -> Result<Status> {
-        unimplemented!()
+        let core = self.core()?;
+        let raft = core.consensus.status();
+        let database = core.consensus.database();
+        let applied_index = database.applied_index();
+        let members: Vec<_> = raft
+            .members
+            .into_iter()
+            .map(|m| {
+                let me = m.node_id == core.node_id();
+                Member {
+                    reachable: me.then_some(true),
+                    applied_index: me.then_some(applied_index),
+                    node_id: m.node_id,
+                    address: m.address,
+                    role: m.role,
+                }
+            })
+            .collect();
+        let role = members.iter().find(|m| m.node_id == core.node_id()).map(|m| m.role);
+        Ok(Status {
+            node_id: core.node_id().to_owned(),
+            cluster_id: core.cluster_id(),
+            role: role.unwrap_or(Role::Learner),
+            state: raft.state,
+            leader_id: raft.leader,
+            term: raft.term,
+            last_log_index: raft.last_log_index,
+            // An applied entry is committed, whatever Raft has reported so far.
+            commit_index: raft.commit_index.max(applied_index),
+            applied_index,
+            durable_index: database.durable().map_or(0, |p| p.index),
+            purged_index: raft.purged_index,
+            log_bytes: core.consensus.log_bytes(),
+            address: core.address().map(str::to_owned),
+            last_refusal: core.last_refusal(),
+            members,
+        })
     }
 
-    /// The members, each asked whether it answers.
+    /// The members, each asked whether it answers and what it has applied.
+    ///
+    /// # Errors
+    /// `Closed`.
     pub async fn members(&self) -> Result<Vec<Member>> {
-        unimplemented!()
+        Ok(self.core()?.ping_members().await)
     }
 
     /// Waits until some node leads, and returns its id.
+    ///
+    /// # Errors
+    /// `Unavailable` (`NO_LEADER`) when the timeout passes.
     pub async fn wait_for_leader(&self, timeout: Option<Duration>) -> Result<String> {
-        unimplemented!()
+        self.core()?.wait_for_leader(self.deadline(timeout)).await
     }
 
-    /// Hands leadership to another voter.
+    /// Hands leadership to another voter and returns when it leads.
+    ///
+    /// # Errors
+    /// `Config` where `node_id` is no voter, `Unavailable` or `Timeout` where it did not take over.
     pub async fn transfer_leadership(
         &self,
         node_id: &str,
         timeout: Option<Duration>,
     ) -> Result<()> {
-        unimplemented!()
+        self.core()?.transfer_leadership(node_id, self.deadline(timeout)).await
     }
 
-    /// Removes a member from the cluster.
+    /// Removes a member from the cluster. Removing what is no member is harmless. A node that was
+    /// removed keeps its data but is no longer sent anything; close it.
+    ///
+    /// # Errors
+    /// `Config` for the last voter, `Unavailable` or `Timeout` without a quorum.
     pub async fn remove_member(&self, node_id: &str, timeout: Option<Duration>) -> Result<()> {
-        unimplemented!()
+        let index = self.core()?.remove_on_leader(node_id, self.deadline(timeout)).await?;
+        self.saw(index);
+        Ok(())
     }
 
-    /// A hash of the local database's content and the applied index that it belongs to.
+    /// A hash of the local database's content, and the applied index that it belongs to. Two nodes
+    /// at the same index have the same hash.
+    ///
+    /// # Errors
+    /// `Closed`, `Corruption`.
     pub async fn content_hash(&self) -> Result<ContentHash> {
-        unimplemented!()
+        let database = self.core()?.consensus.database().clone();
+        let hash = tokio::task::spawn_blocking(move || database.content_hash()).await;
+        let (hash, index) = hash.unwrap_or_else(|e| Err(Error::closed().with_source(e)))?;
+        Ok(ContentHash { hash, index })
     }
 
-    /// Stops the node and releases its directory. Closing again is harmless.
+    /// Closes this handle; the last handle stops the node and releases its directory. Closing again
+    /// is harmless.
+    ///
+    /// # Errors
+    /// None at present.
     pub async fn close(&self) -> Result<()> {
-        unimplemented!()
+        if !self.handle.closed.swap(true, Ordering::AcqRel) {
+            close(&self.handle.core, &self.handle.slot).await;
+        }
+        Ok(())
+    }
+}
+
+/// Opening and closing take turns in the directory's slot.
+async fn close(core: &ClusterCore, slot: &Slot) {
+    let _place = slot.lock().await;
+    if core.drop_handle() {
+        core.shutdown().await;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            let (core, slot) = (self.core.clone(), self.slot.clone());
+            self.runtime.spawn(async move { close(&core, &slot).await });
+        }
     }
 }

@@ -24,3 +24,8 @@ mod writer;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use database::Database;
+pub(crate) use image::{Image, verify_image};
+pub(crate) use meta::{Applied, Position};
+pub(crate) use writer::{Command, CommandResult, Entry, EntryKind, Writer};

@@ -196,7 +196,7 @@ impl Writer {
         for i in range {
             let Some(entry) = entries.get(i) else { break };
             let at = entry.position;
-            if at.index <= applied.index() {
+            if applied.position.is_some_and(|last| at.index <= last.index) {
                 return Err(node_error(
                     "APPLY_OUT_OF_ORDER",
                     format!("entry {} came after {} was applied", at.index, applied.index()),

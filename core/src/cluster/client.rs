@@ -1,0 +1,432 @@
+//! The way to the leader: every request that only the leader can answer goes through
+//! [`ClusterCore::on_leader`], which finds the leader, waits for one, and tries again.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::ClusterCore;
+use crate::consensus::codec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto::{self, Method};
+use crate::statement::{ExecuteResult, Rows, Statement};
+use crate::transport::{CallError, Lane};
+
+/// The first pause between two tries; it doubles up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
+/// A forwarded request is given up on a leader that does not answer for so long, and tried again:
+/// with the same identity that is safe.
+const MAX_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Gives every write its identity and knows which are answered (the client side of RIFL, Lee et
+/// al., SOSP 2015).
+pub(crate) struct Identities {
+    client: u128,
+    open: Mutex<Open>,
+}
+
+struct Open {
+    next: u64,
+    unanswered: BTreeSet<u64>,
+}
+
+/// One write's identity; it counts as answered when this is dropped.
+pub(crate) struct WriteIdentity {
+    identities: Arc<Identities>,
+    sequence: u64,
+}
+
+impl Identities {
+    pub(crate) fn new() -> Result<Arc<Identities>> {
+        let mut client = [0; 16];
+        getrandom::fill(&mut client).map_err(|e| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "NO_RANDOMNESS",
+                format!("the operating system gives no randomness: {e}"),
+            )
+        })?;
+        let open = Open { next: 1, unanswered: BTreeSet::new() };
+        Ok(Arc::new(Identities { client: u128::from_be_bytes(client), open: Mutex::new(open) }))
+    }
+
+    /// What tells this open node from every other.
+    pub(crate) fn instance(&self) -> Vec<u8> {
+        self.client.to_be_bytes().to_vec()
+    }
+
+    fn begin(self: &Arc<Self>) -> WriteIdentity {
+        let mut open = self.open.lock();
+        let sequence = open.next;
+        open.next += 1;
+        open.unanswered.insert(sequence);
+        WriteIdentity { identities: self.clone(), sequence }
+    }
+}
+
+impl WriteIdentity {
+    fn command(&self, statements: &[Statement]) -> proto::Command {
+        let open = self.identities.open.lock();
+        let acked_below = open.unanswered.first().copied().unwrap_or(self.sequence);
+        drop(open);
+        proto::Command {
+            client: self.identities.client.to_be_bytes().to_vec(),
+            sequence: self.sequence,
+            acked_below,
+            seed: 0,
+            statements: statements.iter().map(codec::statement_to_proto).collect(),
+        }
+    }
+}
+
+impl Drop for WriteIdentity {
+    fn drop(&mut self) {
+        self.identities.open.lock().unanswered.remove(&self.sequence);
+    }
+}
+
+/// What became of one try.
+enum Attempt<T> {
+    Done(Result<T>),
+    /// Nothing was sent, or it was certainly not carried out.
+    NotSent(Error),
+    /// It may have been carried out.
+    Unknown(Error),
+}
+
+impl ClusterCore {
+    /// Runs a request on the leader, wherever it is, until `deadline`.
+    ///
+    /// `local` runs it on this node when it leads; otherwise `body` is sent as `method`. A try that
+    /// failed for a reason that passes is repeated, so the request must be safe to repeat.
+    pub(crate) async fn on_leader<T, Fut>(
+        &self,
+        deadline: Instant,
+        method: Method,
+        body: Bytes,
+        local: impl Fn() -> Fut,
+        decode: impl Fn(Bytes) -> Result<T>,
+    ) -> Result<T>
+    where
+        Fut: Future<Output = Result<T>>,
+    {
+        let mut watch = self.consensus.watch();
+        let mut pause = MIN_PAUSE;
+        let mut unknown = false;
+        let mut last: Option<Error> = None;
+        loop {
+            if let Some(e) = self.stopped() {
+                return Err(if unknown { maybe_applied(e.message()) } else { e });
+            }
+            let attempt = match self.consensus.leader_address() {
+                Some((id, _)) if id == self.consensus.node_id() => {
+                    let at = tokio::time::Instant::from_std(deadline);
+                    match tokio::time::timeout_at(at, local()).await {
+                        Ok(result) => classify(result),
+                        Err(_) => Attempt::Unknown(no_answer(&id)),
+                    }
+                }
+                Some((id, address)) => {
+                    self.ask(&id, &address, deadline, method, body.clone(), &decode).await
+                }
+                None => Attempt::NotSent(self.no_leader()),
+            };
+            match attempt {
+                Attempt::Done(result) => return result,
+                Attempt::NotSent(e) => last = Some(e),
+                Attempt::Unknown(e) => {
+                    unknown = true;
+                    last = Some(e);
+                }
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                let last = last.unwrap_or_else(|| self.no_leader());
+                return Err(if unknown { maybe_applied(last.message()) } else { last });
+            }
+            watch.changed(deadline.min(now + pause)).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        leader: &str,
+        address: &str,
+        deadline: Instant,
+        method: Method,
+        body: Bytes,
+        decode: &impl Fn(Bytes) -> Result<T>,
+    ) -> Attempt<T> {
+        let timeout = deadline.saturating_duration_since(Instant::now()).min(MAX_ATTEMPT);
+        let lane = match method {
+            Method::Execute | Method::Query => Lane::Data,
+            _ => Lane::Control,
+        };
+        let sent = self.client.call(address, Some(leader), lane, method as u32, body, timeout);
+        match sent.await {
+            Ok(body) => Attempt::Done(decode(body)),
+            Err(CallError::NotSent(e)) => Attempt::NotSent(e),
+            Err(CallError::Lost(e) | CallError::TimedOut(e)) => Attempt::Unknown(e),
+            Err(CallError::Remote(e)) => classify(Err(e)),
+        }
+    }
+
+    /// That there is no leader, and what it means.
+    pub(crate) fn no_leader(&self) -> Error {
+        let voters: Vec<_> = self
+            .consensus
+            .members()
+            .into_iter()
+            .filter(|m| m.role == crate::config::Role::Voter)
+            .map(|m| m.node_id)
+            .collect();
+        Error::new(
+            ErrorKind::Unavailable,
+            "NO_LEADER",
+            format!(
+                "no node leads now: a majority of the voters ({}) must be running and reach each \
+                 other; retry later",
+                voters.join(", ")
+            ),
+        )
+    }
+
+    /// Carries out a write exactly once.
+    pub(crate) async fn execute(
+        &self,
+        statements: &[Statement],
+        deadline: Instant,
+    ) -> Result<Vec<ExecuteResult>> {
+        let bytes = check_command(statements)?;
+        let identity = self.identities.begin();
+        let command = identity.command(statements);
+        let request = proto::ExecuteRequest {
+            command: Some(command),
+            timeout_ms: remaining_ms(deadline),
+        };
+        // Encoded only where it has to travel.
+        let body = if self.leads() { Bytes::new() } else { codec::encode(&request) };
+        let local = || {
+            let command = request.command.clone().unwrap_or_default();
+            async move { self.consensus.propose(command, bytes).await? }
+        };
+        if !body.is_empty() {
+            return self.execute_anywhere(deadline, body, local).await;
+        }
+        let at = tokio::time::Instant::from_std(deadline);
+        match tokio::time::timeout_at(at, local()).await {
+            Ok(Err(e)) if passes(&e) => {
+                self.execute_anywhere(deadline, codec::encode(&request), local).await
+            }
+            Ok(result) => result,
+            Err(_) => Err(maybe_applied("the write was not committed in time")),
+        }
+    }
+
+    async fn execute_anywhere<Fut>(
+        &self,
+        deadline: Instant,
+        body: Bytes,
+        local: impl Fn() -> Fut,
+    ) -> Result<Vec<ExecuteResult>>
+    where
+        Fut: Future<Output = Result<Vec<ExecuteResult>>>,
+    {
+        self.on_leader(deadline, Method::Execute, body, local, |body| {
+            codec::results_from_proto(codec::decode(body, "the result of a write")?)
+        })
+        .await
+    }
+
+    /// Whether this node believes that it leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.consensus.leader().as_deref() == Some(self.consensus.node_id())
+    }
+
+    /// Reads on the node that leads.
+    pub(crate) async fn query_leader(
+        &self,
+        statement: &Statement,
+        deadline: Instant,
+    ) -> Result<(Rows, u64)> {
+        let request = proto::QueryRequest {
+            statement: Some(codec::statement_to_proto(statement)),
+            timeout_ms: remaining_ms(deadline),
+        };
+        let local = || self.query_local(statement.clone(), deadline);
+        self.on_leader(deadline, Method::Query, codec::encode(&request), local, |body| {
+            let response: proto::QueryResponse = codec::decode(body, "the result of a read")?;
+            Ok((codec::rows_from_proto(response.rows)?, response.index))
+        })
+        .await
+        .map_err(read_error)
+    }
+
+    /// Reads this node's database, off the runtime's threads.
+    pub(crate) async fn query_local(
+        &self,
+        statement: Statement,
+        deadline: Instant,
+    ) -> Result<(Rows, u64)> {
+        let readers = self.consensus.database().readers().clone();
+        let read = tokio::task::spawn_blocking(move || readers.query(&statement, deadline));
+        read.await.unwrap_or_else(|e| Err(Error::closed().with_source(e)))
+    }
+
+    /// The log index that covers everything acknowledged before this call.
+    pub(crate) async fn read_index(&self, deadline: Instant) -> Result<u64> {
+        let request = proto::BarrierRequest { timeout_ms: remaining_ms(deadline) };
+        let local = || self.consensus.read_index();
+        self.index_from_leader(deadline, Method::ReadIndex, codec::encode(&request), local)
+            .await
+            .map_err(read_error)
+    }
+
+    /// The index of an entry that was committed for this call.
+    pub(crate) async fn log_barrier(&self, deadline: Instant) -> Result<u64> {
+        let request = proto::BarrierRequest { timeout_ms: remaining_ms(deadline) };
+        let local = || self.consensus.log_barrier();
+        self.index_from_leader(deadline, Method::LogBarrier, codec::encode(&request), local)
+            .await
+            .map_err(read_error)
+    }
+
+    async fn index_from_leader<Fut>(
+        &self,
+        deadline: Instant,
+        method: Method,
+        body: Bytes,
+        local: impl Fn() -> Fut,
+    ) -> Result<u64>
+    where
+        Fut: Future<Output = Result<u64>>,
+    {
+        self.on_leader(deadline, method, body, local, |body| {
+            Ok(codec::decode::<proto::BarrierResponse>(body, "a barrier")?.index)
+        })
+        .await
+    }
+
+    /// Has the leader carry out a join; returns the index at which it took effect.
+    pub(crate) async fn join_on_leader(
+        &self,
+        request: proto::JoinRequest,
+        deadline: Instant,
+    ) -> Result<u64> {
+        let local = || self.carry_out_join(&request);
+        self.member_change(deadline, Method::Join, codec::encode(&request), local).await
+    }
+
+    /// Has the leader remove a member.
+    pub(crate) async fn remove_on_leader(&self, node_id: &str, deadline: Instant) -> Result<u64> {
+        let request = proto::MemberRequest {
+            node_id: node_id.to_owned(),
+            timeout_ms: remaining_ms(deadline),
+        };
+        let local = || self.consensus.remove_member(node_id);
+        self.member_change(deadline, Method::RemoveMember, codec::encode(&request), local).await
+    }
+
+    /// Has the leader hand over to another voter.
+    pub(crate) async fn transfer_on_leader(&self, node_id: &str, deadline: Instant) -> Result<()> {
+        let request = proto::MemberRequest {
+            node_id: node_id.to_owned(),
+            timeout_ms: remaining_ms(deadline),
+        };
+        let local = || async {
+            self.consensus.transfer_leadership(node_id).await?;
+            Ok(0)
+        };
+        let body = codec::encode(&request);
+        self.member_change(deadline, Method::TransferLeadership, body, local).await.map(drop)
+    }
+
+    async fn member_change<Fut>(
+        &self,
+        deadline: Instant,
+        method: Method,
+        body: Bytes,
+        local: impl Fn() -> Fut,
+    ) -> Result<u64>
+    where
+        Fut: Future<Output = Result<u64>>,
+    {
+        self.on_leader(deadline, method, body, local, |body| {
+            Ok(codec::decode::<proto::MemberResponse>(body, "a membership change")?.index)
+        })
+        .await
+    }
+}
+
+/// The largest command, in bytes of SQL and parameters.
+const MAX_COMMAND_BYTES: usize = 16 * 1024 * 1024;
+/// The most statements in one batch.
+const MAX_STATEMENTS: usize = 100_000;
+
+fn check_command(statements: &[Statement]) -> Result<usize> {
+    let bytes = statements.iter().map(Statement::size).sum();
+    if bytes > MAX_COMMAND_BYTES || statements.len() > MAX_STATEMENTS {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            "BUSY_COMMAND_TOO_LARGE",
+            format!(
+                "one write may have {MAX_COMMAND_BYTES} bytes in {MAX_STATEMENTS} statements, this \
+                 one has {bytes} in {}; split it into several",
+                statements.len()
+            ),
+        )
+        .with_retryable(false));
+    }
+    Ok(bytes)
+}
+
+/// Whether the same request may succeed if it is tried again now.
+fn passes(e: &Error) -> bool {
+    e.kind() == ErrorKind::Unavailable && e.retryable()
+}
+
+fn classify<T>(result: Result<T>) -> Attempt<T> {
+    match result {
+        Err(e) if passes(&e) => match e.code() {
+            "LEADER_CHANGED" => Attempt::Unknown(e),
+            _ => Attempt::NotSent(e),
+        },
+        done => Attempt::Done(done),
+    }
+}
+
+fn no_answer(node: &str) -> Error {
+    Error::new(ErrorKind::Timeout, "TIMEOUT", format!("node {node} did not answer in time"))
+}
+
+fn maybe_applied(why: &str) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "TIMEOUT_MAYBE_APPLIED",
+        format!("the deadline passed, and the write may still be applied: {why}"),
+    )
+}
+
+/// A read changes nothing, so nothing of it can still be applied.
+fn read_error(e: Error) -> Error {
+    match e.code() {
+        "TIMEOUT_MAYBE_APPLIED" => Error::new(
+            ErrorKind::Timeout,
+            "TIMEOUT",
+            "the leader did not answer the read before the deadline",
+        ),
+        _ => e,
+    }
+}
+
+/// What is left until `deadline`, in milliseconds.
+pub(crate) fn remaining_ms(deadline: Instant) -> u64 {
+    let left = deadline.saturating_duration_since(Instant::now());
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+}

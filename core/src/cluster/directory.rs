@@ -1,0 +1,216 @@
+//! [`DataDirectory`]: one process owns it, and it knows its node and its cluster.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind as IoKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use fs4::fs_std::FileExt;
+
+use crate::config::validate_node_id;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::ClusterId;
+
+const LOCK_FILE: &str = "quorumlite.lock";
+const IDENTITY_FILE: &str = "node";
+const FORMAT: &str = "quorumlite 1";
+
+/// A locked data directory.
+pub(crate) struct DataDirectory {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Drop for DataDirectory {
+    fn drop(&mut self) {
+        // A child that was forked meanwhile holds a copy of the file: closing ours alone would
+        // leave the directory locked until the child ends.
+        let _ = FileExt::unlock(&self.lock);
+    }
+}
+
+/// Who this directory's node is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct StoredIdentity {
+    pub(crate) node_id: String,
+    /// None until the node has bootstrapped or found the cluster that it joins.
+    pub(crate) cluster_id: Option<ClusterId>,
+}
+
+impl DataDirectory {
+    /// Creates the directory where it is missing.
+    pub(crate) fn create(path: &Path) -> Result<()> {
+        fs::create_dir_all(path).map_err(|e| directory_error(path, e))
+    }
+
+    /// Creates the directory where it is missing and locks it against other processes.
+    ///
+    /// # Errors
+    /// `Config` with one of the codes `CONFIG_DIRECTORY`, `CONFIG_PERMISSION`, `CONFIG_IN_USE`.
+    pub(crate) fn open(path: &Path) -> Result<DataDirectory> {
+        Self::create(path)?;
+        let lock_path = path.join(LOCK_FILE);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(|e| directory_error(path, e))?;
+        let locked = lock.try_lock_exclusive().map_err(|e| directory_error(path, e))?;
+        if !locked {
+            let mut owner = String::new();
+            let owner = match lock.read_to_string(&mut owner) {
+                Ok(_) if !owner.trim().is_empty() => format!(" (process {})", owner.trim()),
+                _ => String::new(),
+            };
+            return Err(Error::config(
+                "CONFIG_IN_USE",
+                format!(
+                    "the data directory {} is in use by another process{owner}; every process \
+                     needs a directory of its own, or close the other one first",
+                    path.display()
+                ),
+            ));
+        }
+        let note = format!("{}\n", std::process::id());
+        lock.rewind()
+            .and_then(|()| lock.set_len(0))
+            .and_then(|()| lock.write_all(note.as_bytes()))
+            .map_err(|e| directory_error(path, e))?;
+        Ok(DataDirectory { path: path.to_owned(), lock })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The node's identity, if the directory has one.
+    pub(crate) fn identity(&self) -> Result<Option<StoredIdentity>> {
+        let file = self.path.join(IDENTITY_FILE);
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(e) if e.kind() == IoKind::NotFound => return Ok(None),
+            Err(e) => return Err(directory_error(&self.path, e)),
+        };
+        parse_identity(&text).map(Some).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Corruption,
+                "CORRUPTION_IDENTITY",
+                format!(
+                    "{} is damaged or was written by a newer version; restore this node: remove \
+                     its directory and join the cluster again",
+                    file.display()
+                ),
+            )
+        })
+    }
+
+    /// Writes the identity; it is durable when this returns.
+    pub(crate) fn save_identity(&self, identity: &StoredIdentity) -> Result<()> {
+        let mut text = format!("{FORMAT}\nnode_id {}\n", identity.node_id);
+        if let Some(id) = &identity.cluster_id {
+            text.push_str(&format!("cluster_id {}\n", hex(id)));
+        }
+        let temporary = self.path.join("node.new");
+        let write = || {
+            let mut file = File::create(&temporary)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&temporary, self.path.join(IDENTITY_FILE))?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|e| directory_error(&self.path, e))
+    }
+}
+
+fn parse_identity(text: &str) -> Option<StoredIdentity> {
+    let mut lines = text.lines();
+    if lines.next() != Some(FORMAT) {
+        return None;
+    }
+    let mut identity = StoredIdentity::default();
+    for line in lines {
+        match line.split_once(' ')? {
+            ("node_id", id) => identity.node_id = id.to_owned(),
+            ("cluster_id", id) => identity.cluster_id = Some(unhex(id)?),
+            _ => return None,
+        }
+    }
+    validate_node_id(&identity.node_id).is_ok().then_some(identity)
+}
+
+/// 32 hexadecimal digits.
+pub(crate) fn hex(id: &ClusterId) -> String {
+    id.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<ClusterId> {
+    (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok())?.map(u128::to_be_bytes)
+}
+
+fn directory_error(path: &Path, e: std::io::Error) -> Error {
+    let path = path.display();
+    let (code, message) = match e.kind() {
+        IoKind::PermissionDenied | IoKind::ReadOnlyFilesystem => (
+            "CONFIG_PERMISSION",
+            format!(
+                "no permission to use the data directory {path}; choose one that this user may write to"
+            ),
+        ),
+        IoKind::AlreadyExists | IoKind::NotADirectory => (
+            "CONFIG_DIRECTORY",
+            format!(
+                "{path} is a file, or lies below one; name a directory (it is created if missing)"
+            ),
+        ),
+        _ => ("CONFIG_DIRECTORY", format!("the data directory {path} cannot be used: {e}")),
+    };
+    Error::config(code, message).with_source(e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_survives_and_a_damaged_one_is_corruption() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(dir.path()).unwrap();
+        assert_eq!(data.identity().unwrap(), None);
+        let mut identity = StoredIdentity { node_id: "n1".into(), cluster_id: None };
+        data.save_identity(&identity).unwrap();
+        assert_eq!(data.identity().unwrap(), Some(identity.clone()));
+        identity.cluster_id = Some(*b"0123456789abcdef");
+        data.save_identity(&identity).unwrap();
+        assert_eq!(data.identity().unwrap(), Some(identity));
+        for damaged in
+            ["", "quorumlite 2\nnode_id n1\n", "quorumlite 1\nnode_id\n", "quorumlite 1\n"]
+        {
+            fs::write(dir.path().join(IDENTITY_FILE), damaged).unwrap();
+            assert_eq!(data.identity().unwrap_err().kind(), ErrorKind::Corruption, "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDirectory::open(dir.path()).unwrap();
+        let second = DataDirectory::open(dir.path()).err().unwrap();
+        assert_eq!(second.code(), "CONFIG_IN_USE");
+        assert!(second.message().contains(&std::process::id().to_string()));
+        drop(first);
+        DataDirectory::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            assert_eq!(DataDirectory::open(&path).err().unwrap().code(), "CONFIG_DIRECTORY");
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"x");
+    }
+}

@@ -1,0 +1,149 @@
+//! Joining: how an empty directory, a new address or a new role reaches the membership.
+
+use std::time::{Duration, Instant};
+
+use super::ClusterCore;
+use super::client::remaining_ms;
+use crate::config::Role;
+use crate::consensus::codec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto::{self, Method};
+use crate::transport::{CallError, Lane, Local};
+
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// How long one peer may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What this node wants the membership to say of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) address: String,
+    pub(crate) role: Role,
+    /// Addresses to ask, besides those of the members that this node knows.
+    pub(crate) join: Vec<String>,
+}
+
+impl ClusterCore {
+    /// Whether the membership says of this node what it wants.
+    pub(crate) fn is_member_as(&self, wanted: &Wanted) -> bool {
+        self.consensus.members().iter().any(|m| {
+            m.node_id == self.consensus.node_id()
+                && m.address == wanted.address
+                && m.role == wanted.role
+        })
+    }
+
+    /// Asks every known address in turn until the leader has carried the join out and this node
+    /// has applied it.
+    ///
+    /// # Errors
+    /// `Forbidden` at once where a peer refuses this node for good (another secret, another
+    /// cluster), `Config` where the cluster refuses the request, `Unavailable` (`JOIN_FAILED`) when
+    /// the deadline passes.
+    pub(crate) async fn join(&self, wanted: &Wanted, deadline: Instant) -> Result<()> {
+        let mut pause = MIN_PAUSE;
+        let mut last: Option<Error> = None;
+        loop {
+            for address in self.candidates(wanted) {
+                match self.join_via(&address, wanted, deadline).await {
+                    Ok(index) => return self.wait_applied(index, deadline).await,
+                    Err(e) if matches!(e.kind(), ErrorKind::Forbidden | ErrorKind::Config) => {
+                        return Err(e.context(format!("cannot join through {address}")));
+                    }
+                    Err(e) => {
+                        tracing::debug!(address, error = %e, "not joined yet");
+                        last = Some(e.context(address));
+                    }
+                }
+                if let Some(e) = self.stopped() {
+                    return Err(e);
+                }
+            }
+            if Instant::now() + pause >= deadline {
+                let last = last.map_or_else(String::new, |e| format!(" (last: {e})"));
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "JOIN_FAILED",
+                    format!(
+                        "could not join through {} in time{last}; is a member running there? The \
+                         first node of a cluster is opened with listen and without join",
+                        self.candidates(wanted).join(", ")
+                    ),
+                ));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// The addresses to ask, each once, without this node's own.
+    fn candidates(&self, wanted: &Wanted) -> Vec<String> {
+        let mut addresses = wanted.join.clone();
+        addresses.extend(
+            self.consensus
+                .members()
+                .into_iter()
+                .filter(|m| m.node_id != self.consensus.node_id())
+                .map(|m| m.address),
+        );
+        let mut seen = std::collections::HashSet::new();
+        addresses.retain(|a| !a.is_empty() && *a != wanted.address && seen.insert(a.clone()));
+        addresses
+    }
+
+    async fn join_via(&self, address: &str, wanted: &Wanted, deadline: Instant) -> Result<u64> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let peer =
+            self.client.hello(address, left.min(HELLO_TIMEOUT)).await.map_err(CallError::into_error)?;
+        if peer.node_id == self.consensus.node_id() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "SAME_NODE_ID",
+                format!(
+                    "{address} is this node itself, or another one with the same node_id {:?}",
+                    peer.node_id
+                ),
+            ));
+        }
+        let Some(cluster) = peer.cluster_id else {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "NOT_A_MEMBER",
+                format!("the node at {address} has not joined a cluster yet itself"),
+            ));
+        };
+        self.identity.adopt(cluster)?;
+        if self.consensus.is_fresh() && !self.admitted() {
+            self.ask_to_join(address, wanted, true, deadline).await?;
+            self.set_admitted();
+        }
+        self.ask_to_join(address, wanted, false, deadline).await
+    }
+
+    async fn ask_to_join(
+        &self,
+        address: &str,
+        wanted: &Wanted,
+        prepare: bool,
+        deadline: Instant,
+    ) -> Result<u64> {
+        let request = proto::JoinRequest {
+            node_id: self.identity.node_id(),
+            address: wanted.address.clone(),
+            learner: wanted.role == Role::Learner,
+            timeout_ms: remaining_ms(deadline),
+            prepare,
+            instance: self.identities.instance(),
+        };
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let body = codec::encode(&request);
+        let reply = self
+            .client
+            .call(address, None, Lane::Control, Method::JoinVia as u32, body, timeout)
+            .await
+            .map_err(CallError::into_error)?;
+        let response: proto::MemberResponse = codec::decode(reply, "the answer to a join")?;
+        Ok(response.index)
+    }
+}

@@ -1,0 +1,14 @@
+//! The cluster around one Raft node: its directory and identity, joining, the way to the leader, and
+//! what is answered to other nodes.
+
+mod client;
+mod core;
+mod directory;
+mod identity;
+mod join;
+mod members;
+mod registry;
+mod router;
+
+pub(crate) use self::core::{ClusterCore, canonical};
+pub(crate) use registry::{Registry, Slot};

@@ -1,0 +1,19 @@
+//! Raft: the only folder that names openraft. The proposer puts many commands into one log entry,
+//! the state machine hands committed entries to SQLite, the read barrier makes reads linearizable.
+
+pub(crate) mod codec;
+mod log_store;
+mod maintenance;
+mod network;
+mod proposer;
+mod raft;
+mod read_barrier;
+mod service;
+mod snapshot;
+mod state_machine;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub(crate) use raft::Consensus;
+pub(crate) use read_barrier::ReadBarrier;

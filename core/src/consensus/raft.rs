@@ -1,0 +1,533 @@
+//! [`Consensus`]: one Raft node with its log, its state machine and its helpers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, LinearizableReadError, RaftError};
+use openraft::storage::RaftLogStorage;
+use openraft::{ChangeMembers, Instant as _, ReadPolicy, ServerState, SnapshotPolicy};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::codec;
+use super::log_store::LogStore;
+use super::maintenance::Maintenance;
+use super::network::{Addresses, Network};
+use super::proposer::Proposer;
+use super::service::RaftService;
+use super::snapshot::Incoming;
+use super::state_machine::{ApplyThread, StateMachine};
+use super::types::{MemberInfo, Membership, Metrics, NodeId, Raft, TypeConfig};
+use crate::config::Role;
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::{Log, LogOptions};
+use crate::proto::{self, Method};
+use crate::sqlite::{CommandResult, Database};
+use crate::transport::Client;
+
+const HEARTBEAT: Duration = Duration::from_millis(100);
+const ELECTION_MIN: Duration = Duration::from_millis(500);
+const ELECTION_MAX: Duration = Duration::from_millis(1000);
+
+/// One Raft node.
+pub(crate) struct Consensus {
+    node_id: NodeId,
+    raft: Raft,
+    log: Log,
+    database: Database,
+    applied: watch::Receiver<u64>,
+    failure: watch::Receiver<Option<Error>>,
+    service: RaftService,
+    proposer: Proposer,
+    maintenance: Maintenance,
+    /// One change of the membership at a time.
+    membership_change: tokio::sync::Mutex<()>,
+    apply_thread: Mutex<Option<ApplyThread>>,
+    /// Whether the directory held no log when the node was opened.
+    fresh: bool,
+}
+
+/// A member as the membership lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct MemberEntry {
+    pub(crate) node_id: String,
+    pub(crate) address: String,
+    pub(crate) role: Role,
+}
+
+/// What Raft knows of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct RaftStatus {
+    pub(crate) state: &'static str,
+    pub(crate) leader: Option<String>,
+    pub(crate) term: u64,
+    pub(crate) last_log_index: u64,
+    pub(crate) commit_index: u64,
+    pub(crate) purged_index: u64,
+    pub(crate) members: Vec<MemberEntry>,
+}
+
+impl Consensus {
+    /// Opens the log and the database in `dir` and starts Raft.
+    pub(crate) async fn start(
+        dir: &Path,
+        node_id: &str,
+        max_log_bytes: u64,
+        client: Client,
+    ) -> Result<Consensus> {
+        let segment_bytes = (max_log_bytes / 4).min(LogOptions::default().segment_bytes);
+        let log_dir = dir.join("log");
+        let state_dir = dir.to_owned();
+        let (log, database, writer) = tokio::task::spawn_blocking(move || {
+            let log = Log::open(&log_dir, LogOptions { segment_bytes, ..Default::default() })?;
+            let (database, writer) = Database::open(&state_dir)?;
+            Ok::<_, Error>((log, database, writer))
+        })
+        .await
+        .map_err(|e| Error::closed().with_source(e))??;
+        let incoming = Incoming::new(dir.join("incoming"))?;
+        let (machine, apply_thread) =
+            StateMachine::start(database.clone(), writer, incoming.dir().to_owned())?;
+        let applied = machine.applied();
+        let failure = machine.failure();
+
+        let node_id = NodeId::from(node_id);
+        let addresses = Addresses::default();
+        let network = Network { client, addresses: addresses.clone() };
+        let mut log_store = LogStore::new(log.clone());
+        let state = log_store.get_log_state().await.map_err(|e| start_failed(&e))?;
+        let fresh = state.last_log_id.is_none() && log.vote().is_none();
+        let raft = Raft::new(node_id.clone(), raft_config()?, network, log_store, machine)
+            .await
+            .map_err(|e| log.error().unwrap_or_else(|| start_failed(&e)))?;
+        // The metrics start out empty; from here on they show what the log holds.
+        let loaded = raft
+            .with_raft_state(|state| state.membership_state.effective().log_id().clone())
+            .await
+            .map_err(|e| start_failed(&e))?;
+        raft.wait(None)
+            .metrics(|m| *m.membership_config.log_id() >= loaded, "the membership is loaded")
+            .await
+            .map_err(|e| start_failed(&e))?;
+        let seed = getrandom::u64().map_err(|e| start_failed(&e))?;
+        let proposer = Proposer::start(raft.clone(), seed);
+        let maintenance = Maintenance::start(
+            raft.clone(),
+            log.clone(),
+            database.clone(),
+            failure.clone(),
+            addresses,
+            max_log_bytes,
+        );
+        let service = RaftService::new(raft.clone(), incoming, !fresh);
+        Ok(Consensus {
+            node_id,
+            raft,
+            log,
+            database,
+            applied,
+            failure,
+            service,
+            proposer,
+            maintenance,
+            membership_change: tokio::sync::Mutex::new(()),
+            apply_thread: Mutex::new(Some(apply_thread)),
+            fresh,
+        })
+    }
+
+    /// Whether this node had never taken part in a cluster when it was opened.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Makes this node the only member of a new cluster.
+    pub(crate) async fn bootstrap(&self, address: &str) -> Result<()> {
+        self.service.admit();
+        let me = MemberInfo { address: address.to_owned() };
+        self.raft
+            .initialize(BTreeMap::from([(self.node_id.clone(), me)]))
+            .await
+            .map_err(|e| start_failed(&e))
+    }
+
+    /// Asks for the leadership at once, without waiting for the election timeout.
+    pub(crate) async fn elect(&self) -> Result<()> {
+        self.raft.trigger().elect(false).await.map_err(|e| self.stopped(&e))
+    }
+
+    /// The leader has agreed that this empty node may take part.
+    pub(crate) fn admit(&self) {
+        self.service.admit();
+    }
+
+    fn metrics(&self) -> Metrics {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// The id of the node that leads, as far as this node knows.
+    pub(crate) fn leader(&self) -> Option<String> {
+        self.raft.metrics().borrow_watched().current_leader.as_ref().map(|id| id.as_str().to_owned())
+    }
+
+    /// The leader's id and address, as far as this node knows.
+    pub(crate) fn leader_address(&self) -> Option<(String, String)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let id = metrics.current_leader.as_ref()?;
+        let info = metrics.membership_config.membership().get_node(id)?;
+        Some((id.as_str().to_owned(), info.address.clone()))
+    }
+
+    /// Returns when anything that Raft reports has changed.
+    pub(crate) fn watch(&self) -> RaftWatch {
+        RaftWatch(self.raft.metrics())
+    }
+
+    /// This node's name.
+    pub(crate) fn node_id(&self) -> &str {
+        self.node_id.as_str()
+    }
+
+    /// Follows the index that SQLite has applied.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.clone()
+    }
+
+    /// The database of this node.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The bytes of log on disk.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log.size_bytes()
+    }
+
+    /// Why this node has stopped, if it has.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failure.borrow().clone().or_else(|| self.log.error())
+    }
+
+    fn stopped(&self, e: &dyn std::fmt::Display) -> Error {
+        self.failure().unwrap_or_else(|| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "NODE_STOPPED",
+                format!("this node has stopped ({e}); close it and open its directory again"),
+            )
+            .with_retryable(false)
+        })
+    }
+
+    /// How long ago this node last knew that it was up to date: as leader, that a quorum followed
+    /// it; otherwise, that a leader sent it something. `None`: not since it was opened.
+    pub(crate) fn staleness(&self) -> Option<Duration> {
+        let metrics = self.raft.metrics();
+        let acked = metrics.borrow_watched().last_quorum_acked.map(|at| at.elapsed());
+        let heard = self.service.last_contact().map(|at| at.elapsed());
+        match (acked, heard) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The index up to which this node knows entries to be committed.
+    pub(crate) fn commit_index(&self) -> u64 {
+        self.raft.metrics().borrow_watched().local_committed.map_or(0, |id| id.index)
+    }
+
+    /// What Raft knows of itself.
+    pub(crate) fn status(&self) -> RaftStatus {
+        let m = self.metrics();
+        let state = match m.state {
+            _ if self.failure().is_some() => "stopped",
+            ServerState::Leader => "leader",
+            ServerState::Follower => "follower",
+            ServerState::Candidate => "candidate",
+            ServerState::Learner => "learner",
+            ServerState::Shutdown => "stopped",
+        };
+        RaftStatus {
+            state,
+            leader: m.current_leader.as_ref().map(|id| id.as_str().to_owned()),
+            term: m.current_term,
+            last_log_index: m.last_log_index.unwrap_or(0),
+            commit_index: m.local_committed.map_or(0, |id| id.index),
+            purged_index: m.purged.map_or(0, |id| id.index),
+            members: members(m.membership_config.membership()),
+        }
+    }
+
+    /// All members.
+    pub(crate) fn members(&self) -> Vec<MemberEntry> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        members(metrics.membership_config.membership())
+    }
+
+    /// Proposes a command; only the leader can.
+    pub(crate) async fn propose(
+        &self,
+        command: proto::Command,
+        bytes: usize,
+    ) -> Result<CommandResult> {
+        if let Some(e) = self.failure() {
+            return Err(e);
+        }
+        match self.proposer.propose(command, bytes).await {
+            // The state machine's own error says more than that it is gone.
+            Err(e) if e.kind() == ErrorKind::Closed => Err(self.failure().unwrap_or(e)),
+            result => result,
+        }
+    }
+
+    /// The log index that a linearizable read must have applied; only the leader can say.
+    pub(crate) async fn read_index(&self) -> Result<u64> {
+        match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+            Ok((read, _)) => Ok(read.index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(f))) => {
+                Err(not_leader(f.leader_id))
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "NO_QUORUM",
+                    "the leader cannot reach a majority of the voters now; retry later, or read \
+                     with consistency \"none\"",
+                ))
+            }
+            Err(RaftError::Fatal(e)) => Err(self.stopped(&e)),
+        }
+    }
+
+    /// Commits an empty entry and returns its index; only the leader can.
+    pub(crate) async fn log_barrier(&self) -> Result<u64> {
+        match self.raft.write_blank().await {
+            Ok(response) => Ok(response.log_id.index),
+            Err(e) => Err(self.write_error(e)),
+        }
+    }
+
+    fn write_error(&self, e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Error {
+        match e {
+            RaftError::Fatal(e) => self.stopped(&e),
+            RaftError::APIError(e) => match e {
+                ClientWriteError::ForwardToLeader(f) | ClientWriteError::LogEntryDiscarded(f) => {
+                    not_leader(f.leader_id)
+                }
+                ClientWriteError::ChangeMembershipError(ChangeMembershipError::EmptyMembership(
+                    _,
+                )) => Error::config(
+                    "CONFIG_LAST_VOTER",
+                    "this is the last voter of the cluster and cannot be removed",
+                ),
+                e => Error::new(
+                    ErrorKind::Unavailable,
+                    "MEMBERSHIP_CHANGING",
+                    format!("the membership cannot be changed now: {e}"),
+                ),
+            },
+        }
+    }
+
+    /// Carries out a join on the leader: see [`proto::JoinRequest`].
+    pub(crate) async fn add_member(&self, request: &proto::JoinRequest) -> Result<u64> {
+        let _one = self.membership_change.lock().await;
+        let id = NodeId::from(request.node_id.as_str());
+        if id == self.node_id && request.prepare {
+            return Err(Error::config(
+                "CONFIG_NODE_ID",
+                format!(
+                    "node_id {:?} is the leader's own; give every node another node_id",
+                    request.node_id
+                ),
+            ));
+        }
+        let known = |m: &Membership| m.get_node(&id).cloned();
+        if request.prepare {
+            // Only the leader may answer, even where there is nothing to do.
+            let index = self.log_barrier().await?;
+            return match known(&self.membership()) {
+                None => Ok(index),
+                Some(_) => self.remove(&id).await,
+            };
+        }
+        let info = MemberInfo { address: request.address.clone() };
+        let mut index = self.log_barrier().await?;
+        match known(&self.membership()) {
+            None => {
+                index = self
+                    .raft
+                    .add_learner(id.clone(), info, true)
+                    .await
+                    .map_err(|e| self.write_error(e))?
+                    .log_id
+                    .index;
+            }
+            Some(present) if present != info => {
+                let change = ChangeMembers::SetNodes(BTreeMap::from([(id.clone(), info)]));
+                index = self.change(change, true).await?;
+            }
+            Some(_) => {}
+        }
+        let votes = self.membership().voter_ids().any(|v| v == id);
+        match (request.learner, votes) {
+            (false, false) => {
+                self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+            }
+            (true, true) => {
+                self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), true).await
+            }
+            _ => Ok(index),
+        }
+    }
+
+    /// Removes a member; only the leader can. Removing what is no member is harmless.
+    pub(crate) async fn remove_member(&self, node_id: &str) -> Result<u64> {
+        let _one = self.membership_change.lock().await;
+        let index = self.log_barrier().await?;
+        let id = NodeId::from(node_id);
+        match self.membership().get_node(&id) {
+            None => Ok(index),
+            Some(_) => self.remove(&id).await,
+        }
+    }
+
+    async fn remove(&self, id: &NodeId) -> Result<u64> {
+        let set = BTreeSet::from([id.clone()]);
+        if self.membership().voter_ids().any(|v| v == *id) {
+            self.change(ChangeMembers::RemoveVoters(set), false).await
+        } else {
+            self.change(ChangeMembers::RemoveNodes(set), false).await
+        }
+    }
+
+    async fn change(
+        &self,
+        change: ChangeMembers<NodeId, MemberInfo>,
+        retain: bool,
+    ) -> Result<u64> {
+        match self.raft.change_membership(change, retain).await {
+            Ok(response) => Ok(response.log_id.index),
+            Err(e) => Err(self.write_error(e)),
+        }
+    }
+
+    fn membership(&self) -> Membership {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().clone()
+    }
+
+    /// Asks the leader, which must be this node, to hand over to `to`.
+    pub(crate) async fn transfer_leadership(&self, to: &str) -> Result<()> {
+        let id = NodeId::from(to);
+        if !self.membership().voter_ids().any(|v| v == id) {
+            return Err(Error::config(
+                "CONFIG_NODE_ID",
+                format!("{to:?} is no voter of this cluster and cannot lead it"),
+            ));
+        }
+        self.raft.trigger().transfer_leader(id).await.map_err(|e| self.stopped(&e))
+    }
+
+    /// Answers one of Raft's own messages.
+    pub(crate) async fn handle(&self, method: Method, body: Bytes) -> Result<Bytes> {
+        match method {
+            Method::Append => self.service.append(body).await,
+            Method::Vote => self.service.request_vote(body).await,
+            Method::Transfer => self.service.transfer(body).await,
+            Method::SnapshotBegin => self.service.snapshot_begin(body).await,
+            Method::SnapshotChunk => self.service.snapshot_chunk(body).await,
+            Method::SnapshotEnd => self.service.snapshot_end(body).await,
+            _ => Err(codec::malformed("a request")),
+        }
+    }
+
+    /// Stops Raft, lets what is committed be applied, and releases all files.
+    pub(crate) async fn shutdown(&self) {
+        self.maintenance.stop().await;
+        if let Err(e) = self.raft.shutdown().await {
+            tracing::warn!(error = %e, "raft did not stop cleanly");
+        }
+        let apply_thread = self.apply_thread.lock().take();
+        let (log, database) = (self.log.clone(), self.database.clone());
+        let closed = tokio::task::spawn_blocking(move || {
+            if let Some(thread) = apply_thread {
+                thread.join();
+            }
+            database.close();
+            if let Err(e) = log.close() {
+                tracing::warn!(error = %e, "the log did not close cleanly");
+            }
+        });
+        if let Err(e) = closed.await {
+            tracing::error!(error = %e, "closing panicked");
+        }
+    }
+}
+
+/// Notices every change that Raft reports.
+pub(crate) struct RaftWatch(
+    openraft::type_config::alias::WatchReceiverOf<TypeConfig, Metrics>,
+);
+
+impl RaftWatch {
+    /// Waits for the next change, at most until `deadline`. False: the deadline has passed or Raft
+    /// has stopped.
+    pub(crate) async fn changed(&mut self, deadline: Instant) -> bool {
+        let deadline = tokio::time::Instant::from_std(deadline);
+        matches!(tokio::time::timeout_at(deadline, self.0.changed()).await, Ok(Ok(())))
+    }
+}
+
+fn members(membership: &Membership) -> Vec<MemberEntry> {
+    let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+    membership
+        .nodes()
+        .map(|(id, info)| MemberEntry {
+            node_id: id.as_str().to_owned(),
+            address: info.address.clone(),
+            role: if voters.contains(id) { Role::Voter } else { Role::Learner },
+        })
+        .collect()
+}
+
+fn not_leader(leader: Option<NodeId>) -> Error {
+    Error::new(ErrorKind::Unavailable, "NOT_LEADER", "this node does not lead the cluster")
+        .with_leader(leader.map(|id| id.as_str().to_owned()))
+}
+
+fn start_failed(e: &dyn std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "START_FAILED",
+        format!("the node cannot start: {e}"),
+    )
+    .with_retryable(false)
+}
+
+fn raft_config() -> Result<Arc<openraft::Config>> {
+    let config = openraft::Config {
+        cluster_name: "quorumlite".into(),
+        heartbeat_interval: HEARTBEAT.as_millis() as u64,
+        election_timeout_min: ELECTION_MIN.as_millis() as u64,
+        election_timeout_max: ELECTION_MAX.as_millis() as u64,
+        enable_pre_vote: Some(true),
+        // A restarted leader may have sent entries that its own log lost: it must be elected anew.
+        enable_leader_restore: Some(false),
+        // The log is purged by its size in bytes: see `maintenance`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // A new learner may vote once it is this close to the end of the log.
+        replication_lag_threshold: 64,
+        backoff: "50ms,100ms,200ms..1s".into(),
+        ..Default::default()
+    };
+    config.validate().map(Arc::new).map_err(|e| start_failed(&e))
+}

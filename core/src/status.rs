@@ -1,0 +1,66 @@
+//! [`Status`], [`Member`] and [`ContentHash`]: what a node says of itself and its cluster.
+
+use crate::config::Role;
+
+/// What a node knows about itself and its cluster at one moment.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Status {
+    /// This node's id.
+    pub node_id: String,
+    /// The cluster's id, 32 hexadecimal digits.
+    pub cluster_id: String,
+    /// Whether this node votes.
+    pub role: Role,
+    /// `leader`, `follower`, `candidate`, `learner` or `stopped`.
+    pub state: &'static str,
+    /// The node that leads, as far as this node knows.
+    pub leader_id: Option<String>,
+    /// The current Raft term.
+    pub term: u64,
+    /// The index of the last entry in this node's log (0 where it is empty).
+    pub last_log_index: u64,
+    /// The index up to which this node knows entries to be committed.
+    pub commit_index: u64,
+    /// The index up to which entries are applied to this node's database.
+    pub applied_index: u64,
+    /// The index up to which the database survives a power cut without the log.
+    pub durable_index: u64,
+    /// The last index that was purged from the log.
+    pub purged_index: u64,
+    /// Bytes of log on disk.
+    pub log_bytes: u64,
+    /// The address at which other nodes reach this one; none for a standalone node.
+    pub address: Option<String>,
+    /// Why the last peer that was turned away at this node's port was turned away: another secret,
+    /// another cluster, no TLS.
+    pub last_refusal: Option<String>,
+    /// All members; `reachable` and `applied_index` are known only of this node itself, ask
+    /// [`Node::members`](crate::Node::members) for the others.
+    pub members: Vec<Member>,
+}
+
+/// One member of the cluster.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Member {
+    /// Its id.
+    pub node_id: String,
+    /// Its address; empty for a standalone node.
+    pub address: String,
+    /// Whether it votes.
+    pub role: Role,
+    /// Whether it answers now; `None` where it was not asked.
+    pub reachable: Option<bool>,
+    /// The index that it has applied, where known.
+    pub applied_index: Option<u64>,
+}
+
+/// A hash of the logical content (schema and rows) of a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentHash {
+    /// SHA-256, 64 hexadecimal digits.
+    pub hash: String,
+    /// The applied index that the hash belongs to.
+    pub index: u64,
+}
