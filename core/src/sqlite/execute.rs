@@ -99,10 +99,22 @@ pub(crate) fn reset_connection_state(conn: &Connection) -> crate::Result<()> {
     Ok(())
 }
 
+/// Notices that another connection changed the schema. A SELECT does so by itself; a PRAGMA answers
+/// from the schema that this connection read last.
+fn reload_schema(conn: &Connection) -> crate::Result<()> {
+    conn.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")
+        .and_then(|mut statement| statement.exists([]))
+        .map(drop)
+        .map_err(error::internal)
+}
+
 fn step_all(conn: &Connection, statement: &Statement, role: Role) -> Result<Rows, Failure> {
     let sql = statement.sql.trim();
     let keyword = first_keyword(sql);
     check_text(sql, keyword, role).map_err(Failure::Statement)?;
+    if role == Role::Reader && keyword.eq_ignore_ascii_case("PRAGMA") {
+        reload_schema(conn).map_err(Failure::Node)?;
+    }
     let user = UserStatement::begin(keyword);
     let fail = |error: rusqlite::Error| explain(&user, without_offset(role, error));
 
