@@ -118,11 +118,11 @@ impl ClusterCore {
         let mut watch = self.consensus.watch();
         let mut pause = MIN_PAUSE;
         let mut unknown = false;
-        let mut last: Option<Error> = None;
         loop {
             if let Some(e) = self.stopped() {
                 return Err(if unknown { maybe_applied(e.message()) } else { e });
             }
+            let last;
             let attempt = match self.consensus.leader_address() {
                 Some((id, _)) if id == self.consensus.node_id() => {
                     let at = tokio::time::Instant::from_std(deadline);
@@ -138,15 +138,14 @@ impl ClusterCore {
             };
             match attempt {
                 Attempt::Done(result) => return result,
-                Attempt::NotSent(e) => last = Some(e),
+                Attempt::NotSent(e) => last = e,
                 Attempt::Unknown(e) => {
                     unknown = true;
-                    last = Some(e);
+                    last = e;
                 }
             }
             let now = Instant::now();
             if now >= deadline {
-                let last = last.unwrap_or_else(|| self.no_leader());
                 return Err(if unknown { maybe_applied(last.message()) } else { last });
             }
             watch.changed(deadline.min(now + pause)).await;

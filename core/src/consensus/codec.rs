@@ -261,16 +261,18 @@ pub(crate) fn rows_from_proto(rows: Option<proto::Rows>) -> Result<Rows> {
         return Err(malformed("rows"));
     }
     // Rows without columns do not exist; their count would be unbounded.
-    let mut out = Vec::with_capacity(if width == 0 { 0 } else { rows.row_count as usize });
+    if width == 0 {
+        return Ok(Rows::default());
+    }
+    let mut out = Vec::with_capacity(rows.row_count as usize);
     let mut values = rows.values.into_iter().map(value_from_proto);
-    while width > 0 {
+    loop {
         let row: Vec<Value> = values.by_ref().take(width).collect();
         if row.is_empty() {
-            break;
+            return Ok(Rows::new(rows.columns, out));
         }
         out.push(row);
     }
-    Ok(Rows::new(rows.columns, out))
 }
 
 pub(crate) fn results_to_proto(results: &[ExecuteResult]) -> proto::ExecuteResponse {

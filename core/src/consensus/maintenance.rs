@@ -153,7 +153,10 @@ impl MaintenanceTask {
             return;
         }
         let Some(keep_from) = self.log.index_to_keep(self.max_log_bytes / 2) else { return };
-        let Some(upto) = keep_from.checked_sub(1) else { return };
+        let Some(mut upto) = keep_from.checked_sub(1) else { return };
+        if let Some(image) = self.database.image_position() {
+            upto = upto.min(image.index);
+        }
         let (durable, purged) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();

@@ -106,7 +106,7 @@ impl Consensus {
             .map_err(|e| log.error().unwrap_or_else(|| start_failed(&e)))?;
         // The metrics start out empty; from here on they show what the log holds.
         let loaded = raft
-            .with_raft_state(|state| state.membership_state.effective().log_id().clone())
+            .with_raft_state(|state| *state.membership_state.effective().log_id())
             .await
             .map_err(|e| start_failed(&e))?;
         raft.wait(None)

@@ -151,11 +151,11 @@ pub(crate) async fn send(
     for call in in_flight {
         call.wait().await?;
     }
-    // Checkpoints may go on while the receiver verifies and installs.
-    drop(image);
     let end = proto::SnapshotEnd { transfer };
     let reply =
         post(Method::SnapshotEnd, codec::encode(&end), INSTALL_TIMEOUT).await?.wait().await?;
+    // Until here the image kept the log that the receiver needs next from being purged.
+    drop(image);
     let response: proto::SnapshotResponse =
         codec::decode(reply, "the answer to a snapshot").map_err(CallError::Remote)?;
     codec::vote_from_proto(response.vote).map_err(CallError::Remote)

@@ -31,6 +31,8 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 const CHUNK_ENTRIES: usize = 64;
 /// One transaction takes at most this many entries.
 const TRANSACTION_ENTRIES: usize = 512;
+/// How often a snapshot is tried to be installed while reads are in the way.
+const INSTALL_ATTEMPTS: u32 = 30;
 
 type ToApply = (types::Entry, Option<ApplyResponder<TypeConfig>>);
 
@@ -299,7 +301,7 @@ impl ApplyLoop {
                     let _ = reply.send(result);
                 }
                 Work::Install(path, reply) => {
-                    let result = self.guarded(|writer| writer.install(&path));
+                    let result = self.guarded(|writer| install(writer, &path));
                     if let Ok(applied) = &result {
                         self.publish(applied);
                     }
@@ -353,6 +355,19 @@ impl ApplyLoop {
             }
         }
     }
+}
+
+/// Reads that do not end get several chances to: a node that cannot install must stop.
+fn install(writer: &mut Writer, path: &std::path::Path) -> Result<Applied> {
+    for _ in 1..INSTALL_ATTEMPTS {
+        match writer.install(path) {
+            Err(e) if e.kind() == ErrorKind::Busy => {
+                tracing::warn!(error = %e, "a snapshot is not installed yet");
+            }
+            result => return result,
+        }
+    }
+    writer.install(path)
 }
 
 fn decode(entry: types::Entry) -> Result<sqlite::Entry> {

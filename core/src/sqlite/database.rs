@@ -110,14 +110,22 @@ impl Database {
     }
 
     /// The size of the main database file, in bytes.
+    #[cfg(test)]
     pub(crate) fn file_bytes(&self) -> u64 {
         fs::metadata(&self.shared.files.main).map_or(0, |m| m.len())
     }
 
-    /// Where to put a page image that is being received, for [`Writer::install`]. Removed when the
-    /// database is opened.
+    /// Where a test puts a page image for [`Writer::install`]. Removed when the database is opened.
+    #[cfg(test)]
     pub(crate) fn incoming_path(&self) -> PathBuf {
         self.shared.files.incoming.clone()
+    }
+
+    /// Where the image ends that is being read, if there is one: the log after it is still needed
+    /// by whoever receives it.
+    pub(crate) fn image_position(&self) -> Option<Position> {
+        // Not waiting for a checkpoint: no new image appears while one runs.
+        self.shared.checkpointer.try_lock()?.image.upgrade()?.position()
     }
 
     /// A hash of the logical content (SHA-256, hexadecimal) and the applied index it belongs to.

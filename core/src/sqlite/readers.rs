@@ -139,6 +139,7 @@ impl Readers {
 
     /// Holds new reads back and returns when no read is running. They wait, up to their deadlines,
     /// while the guard lives.
+    #[cfg(test)]
     pub(crate) fn gate(&self) -> ReaderGate {
         let mut pool = self.0.pool.lock();
         pool.gates += 1;
