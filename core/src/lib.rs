@@ -1,9 +1,9 @@
 //! SQLite that lives inside the application and keeps a quorum of copies.
 
-mod config;
-mod error;
 mod cluster;
+mod config;
 mod consensus;
+mod error;
 mod log;
 mod node;
 mod proto;
