@@ -68,6 +68,25 @@ impl Node {
     /// `Corruption` where the directory is damaged.
     pub async fn open(config: Config) -> Result<Node> {
         config.validate()?;
+        // A task of its own: a half-opened directory must be closed again even where the caller
+        // does not wait any longer.
+        let (_waiting, waits) = tokio::sync::oneshot::channel::<()>();
+        let opening = tokio::spawn(Node::open_unless(config, async move {
+            let _ = waits.await;
+        }));
+        opening.await.unwrap_or_else(|e| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "START_FAILED",
+                format!("opening the node did not end: {e}"),
+            ))
+        })
+    }
+
+    async fn open_unless(
+        config: Config,
+        abandoned: impl Future<Output = ()> + Send,
+    ) -> Result<Node> {
         let slot = Registry::slot(canonical(config.dir())?);
         let mut place = slot.lock().await;
         let core = match place.upgrade().filter(|core| core.handles() > 0) {
@@ -76,7 +95,7 @@ impl Node {
                 core
             }
             None => {
-                let core = ClusterCore::open(&config).await?;
+                let core = ClusterCore::open(&config, abandoned).await?;
                 *place = Arc::downgrade(&core);
                 core
             }

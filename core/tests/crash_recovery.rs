@@ -68,7 +68,9 @@ fn child_node() {
                     println!("stopped");
                 }
                 ["hash"] => {
-                    support::query(&node, "SELECT 1", Consistency::Linearizable).await.expect("read");
+                    support::query(&node, "SELECT 1", Consistency::Linearizable)
+                        .await
+                        .expect("read");
                     let hash = node.content_hash().await.expect("a hash");
                     println!("hash {} {}", hash.index, hash.hash);
                 }
@@ -93,12 +95,7 @@ fn child_node() {
     });
 }
 
-async fn write(
-    node: Node,
-    id: String,
-    first: i64,
-    stopped: tokio::sync::watch::Receiver<bool>,
-) {
+async fn write(node: Node, id: String, first: i64, stopped: tokio::sync::watch::Receiver<bool>) {
     let mut seq = first;
     while !*stopped.borrow() {
         let sql = "INSERT INTO ledger VALUES (?, ?)";

@@ -119,8 +119,8 @@ async fn two_nodes_cannot_have_one_name() {
     let dir = tempfile::tempdir().unwrap();
     for taken in ["n1", "n3"] {
         let join = [cluster.addresses[0].as_str()];
-        let config = member(dir.path(), taken, &free_address(), &join)
-            .timeout(Duration::from_secs(3));
+        let config =
+            member(dir.path(), taken, &free_address(), &join).timeout(Duration::from_secs(3));
         let e = Node::open(config).await.unwrap_err();
         assert!(e.message().contains("node_id"), "{e:?}");
         assert_eq!(cluster.nodes[1].members().await.unwrap().len(), 3);

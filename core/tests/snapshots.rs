@@ -58,6 +58,11 @@ impl<T: Future<Output = ()>> AwaitWhile for T {}
 async fn a_node_that_joins_after_the_purge_receives_a_snapshot() {
     let cluster = Cluster::start_with(small_log).await;
     cluster.nodes[1].execute("CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)", ()).await.unwrap();
+    // More than fits into the chunks that are on their way at once.
+    let fill = "CREATE TABLE big AS WITH RECURSIVE n(i) AS \
+                (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 800) \
+                SELECT i, randomblob(10000) AS b FROM n";
+    cluster.nodes[0].execute(fill, ()).await.unwrap();
     let rows = write_past_purge(&cluster, &cluster.nodes[1], 20, 0).await;
 
     let dir = tempfile::tempdir().unwrap();

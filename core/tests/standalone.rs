@@ -166,3 +166,18 @@ async fn a_slow_read_ends_at_its_deadline() {
     assert!(started.elapsed() < Duration::from_secs(10));
     node.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_that_nobody_waits_for_any_more_releases_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = support::free_address();
+    let joining = standalone(&dir)
+        .listen(support::free_address())
+        .join([nobody])
+        .timeout(Duration::from_secs(3600));
+    let waited = tokio::time::timeout(Duration::from_millis(300), Node::open(joining)).await;
+    assert!(waited.is_err(), "nobody answers there");
+    let node = Node::open(standalone(&dir)).await.unwrap();
+    node.execute("CREATE TABLE t(a)", ()).await.unwrap();
+    node.close().await.unwrap();
+}

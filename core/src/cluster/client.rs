@@ -205,10 +205,8 @@ impl ClusterCore {
         let bytes = check_command(statements)?;
         let identity = self.identities.begin();
         let command = identity.command(statements);
-        let request = proto::ExecuteRequest {
-            command: Some(command),
-            timeout_ms: remaining_ms(deadline),
-        };
+        let request =
+            proto::ExecuteRequest { command: Some(command), timeout_ms: remaining_ms(deadline) };
         // Encoded only where it has to travel.
         let body = if self.leads() { Bytes::new() } else { codec::encode(&request) };
         let local = || {

@@ -42,8 +42,13 @@ pub(crate) struct ClusterCore {
 }
 
 impl ClusterCore {
-    /// Opens the directory and returns when the node has joined and can serve.
-    pub(crate) async fn open(config: &Config) -> Result<Arc<ClusterCore>> {
+    /// Opens the directory and returns when the node has joined and can serve. What was opened is
+    /// closed again where that fails, and where `abandoned` comes first. The future itself must be
+    /// driven to its end.
+    pub(crate) async fn open(
+        config: &Config,
+        abandoned: impl Future<Output = ()>,
+    ) -> Result<Arc<ClusterCore>> {
         let deadline = Instant::now() + config.timeout;
         let path = config.dir.clone();
         let directory = tokio::task::spawn_blocking(move || DataDirectory::open(&path))
@@ -107,7 +112,11 @@ impl ClusterCore {
                 directory: Mutex::new(Some(directory)),
             }
         });
-        match core.enter_cluster(config, deadline).await {
+        let entered = tokio::select! {
+            entered = core.enter_cluster(config, deadline) => entered,
+            () = abandoned => Err(Error::closed()),
+        };
+        match entered {
             Ok(()) => Ok(core),
             Err(e) => {
                 core.shutdown().await;

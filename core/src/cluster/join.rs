@@ -94,8 +94,11 @@ impl ClusterCore {
 
     async fn join_via(&self, address: &str, wanted: &Wanted, deadline: Instant) -> Result<u64> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let peer =
-            self.client.hello(address, left.min(HELLO_TIMEOUT)).await.map_err(CallError::into_error)?;
+        let peer = self
+            .client
+            .hello(address, left.min(HELLO_TIMEOUT))
+            .await
+            .map_err(CallError::into_error)?;
         if peer.node_id == self.consensus.node_id() {
             return Err(Error::new(
                 ErrorKind::Unavailable,

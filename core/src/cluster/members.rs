@@ -44,8 +44,7 @@ impl ClusterCore {
     /// Carries out a join on this node, which must lead, unless the name belongs to another node
     /// that is alive: two directories with one node id would push each other out.
     pub(crate) async fn carry_out_join(&self, request: &proto::JoinRequest) -> Result<u64> {
-        let namesake =
-            self.consensus.members().into_iter().find(|m| m.node_id == request.node_id);
+        let namesake = self.consensus.members().into_iter().find(|m| m.node_id == request.node_id);
         if let Some(member) = namesake.filter(|m| m.node_id != self.node_id())
             && member.address != request.address
             && let Some(pong) = self.ping(&member.address, &member.node_id).await
@@ -119,11 +118,7 @@ impl ClusterCore {
     }
 
     /// Hands leadership over and waits until the new leader is known.
-    pub(crate) async fn transfer_leadership(
-        &self,
-        node_id: &str,
-        deadline: Instant,
-    ) -> Result<()> {
+    pub(crate) async fn transfer_leadership(&self, node_id: &str, deadline: Instant) -> Result<()> {
         let mut watch = self.consensus.watch();
         while self.consensus.leader().as_deref() != Some(node_id) {
             self.transfer_on_leader(node_id, deadline).await?;

@@ -58,9 +58,7 @@ fn log_id(position: LogPosition) -> LogId {
 }
 
 /// Runs a log operation that reports through a callback, and waits for its report.
-async fn durable(
-    start: impl FnOnce(crate::log::Done) -> io::Result<()>,
-) -> Result<(), io::Error> {
+async fn durable(start: impl FnOnce(crate::log::Done) -> io::Result<()>) -> Result<(), io::Error> {
     let (tx, rx) = tokio::sync::oneshot::channel();
     start(Box::new(move |result| {
         let _ = tx.send(result);

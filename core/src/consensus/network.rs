@@ -9,15 +9,13 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
-use openraft::errors::{
-    NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable,
-};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, VoteRequest,
+    VoteResponse,
 };
+use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
 use parking_lot::RwLock;
 
 use super::codec;
@@ -38,10 +36,7 @@ pub(crate) struct Addresses(Arc<RwLock<HashMap<NodeId, String>>>);
 
 impl Addresses {
     /// Takes over the addresses of a membership.
-    pub(crate) fn update<'a>(
-        &self,
-        members: impl Iterator<Item = (&'a NodeId, &'a MemberInfo)>,
-    ) {
+    pub(crate) fn update<'a>(&self, members: impl Iterator<Item = (&'a NodeId, &'a MemberInfo)>) {
         let mut map = self.0.write();
         for (id, info) in members {
             map.insert(id.clone(), info.address.clone());

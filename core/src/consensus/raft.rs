@@ -171,7 +171,12 @@ impl Consensus {
 
     /// The id of the node that leads, as far as this node knows.
     pub(crate) fn leader(&self) -> Option<String> {
-        self.raft.metrics().borrow_watched().current_leader.as_ref().map(|id| id.as_str().to_owned())
+        self.raft
+            .metrics()
+            .borrow_watched()
+            .current_leader
+            .as_ref()
+            .map(|id| id.as_str().to_owned())
     }
 
     /// The leader's id and address, as far as this node knows.
@@ -293,14 +298,12 @@ impl Consensus {
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(f))) => {
                 Err(not_leader(f.leader_id))
             }
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
-                Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "NO_QUORUM",
-                    "the leader cannot reach a majority of the voters now; retry later, or read \
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(Error::new(
+                ErrorKind::Unavailable,
+                "NO_QUORUM",
+                "the leader cannot reach a majority of the voters now; retry later, or read \
                      with consistency \"none\"",
-                ))
-            }
+            )),
             Err(RaftError::Fatal(e)) => Err(self.stopped(&e)),
         }
     }
@@ -320,9 +323,9 @@ impl Consensus {
                 ClientWriteError::ForwardToLeader(f) | ClientWriteError::LogEntryDiscarded(f) => {
                     not_leader(f.leader_id)
                 }
-                ClientWriteError::ChangeMembershipError(ChangeMembershipError::EmptyMembership(
-                    _,
-                )) => Error::config(
+                ClientWriteError::ChangeMembershipError(
+                    ChangeMembershipError::EmptyMembership(_),
+                ) => Error::config(
                     "CONFIG_LAST_VOTER",
                     "this is the last voter of the cluster and cannot be removed",
                 ),
@@ -407,11 +410,7 @@ impl Consensus {
         }
     }
 
-    async fn change(
-        &self,
-        change: ChangeMembers<NodeId, MemberInfo>,
-        retain: bool,
-    ) -> Result<u64> {
+    async fn change(&self, change: ChangeMembers<NodeId, MemberInfo>, retain: bool) -> Result<u64> {
         match self.raft.change_membership(change, retain).await {
             Ok(response) => Ok(response.log_id.index),
             Err(e) => Err(self.write_error(e)),
@@ -473,9 +472,7 @@ impl Consensus {
 }
 
 /// Notices every change that Raft reports.
-pub(crate) struct RaftWatch(
-    openraft::type_config::alias::WatchReceiverOf<TypeConfig, Metrics>,
-);
+pub(crate) struct RaftWatch(openraft::type_config::alias::WatchReceiverOf<TypeConfig, Metrics>);
 
 impl RaftWatch {
     /// Waits for the next change, at most until `deadline`. False: the deadline has passed or Raft
@@ -504,12 +501,8 @@ fn not_leader(leader: Option<NodeId>) -> Error {
 }
 
 fn start_failed(e: &dyn std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "START_FAILED",
-        format!("the node cannot start: {e}"),
-    )
-    .with_retryable(false)
+    Error::new(ErrorKind::Unavailable, "START_FAILED", format!("the node cannot start: {e}"))
+        .with_retryable(false)
 }
 
 fn raft_config() -> Result<Arc<openraft::Config>> {

@@ -33,7 +33,12 @@ fn fatal(e: impl std::error::Error + Send + Sync + 'static) -> Error {
 
 impl RaftService {
     pub(crate) fn new(raft: Raft, incoming: Incoming, admitted: bool) -> Self {
-        RaftService { raft, incoming, admitted: AtomicBool::new(admitted), contact: Mutex::new(None) }
+        RaftService {
+            raft,
+            incoming,
+            admitted: AtomicBool::new(admitted),
+            contact: Mutex::new(None),
+        }
     }
 
     /// The leader has made sure that no earlier membership of this node is left.
@@ -159,11 +164,8 @@ impl RaftService {
 
     pub(crate) async fn snapshot_end(&self, body: Bytes) -> Result<Bytes> {
         let arrived = self.incoming.end(body).await?;
-        let response = self
-            .raft
-            .install_full_snapshot(arrived.vote, arrived.snapshot)
-            .await
-            .map_err(fatal)?;
+        let response =
+            self.raft.install_full_snapshot(arrived.vote, arrived.snapshot).await.map_err(fatal)?;
         self.snapshot_response(response.vote)
     }
 

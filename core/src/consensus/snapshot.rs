@@ -78,9 +78,7 @@ fn storage_failed(path: &Path, e: std::io::Error) -> Error {
     .with_source(e)
 }
 
-async fn blocking<T: Send + 'static>(
-    f: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(f).await {
         Ok(result) => result,
         Err(e) => Err(Error::closed().with_source(e)),
@@ -228,8 +226,7 @@ impl Incoming {
             old.discard().await;
         }
         let path = self.dir.join(format!("{:016x}.image", begin.transfer));
-        let file =
-            tokio::fs::File::create(&path).await.map_err(|e| storage_failed(&path, e))?;
+        let file = tokio::fs::File::create(&path).await.map_err(|e| storage_failed(&path, e))?;
         *current = Some(Transfer {
             id: begin.transfer,
             vote,
@@ -322,9 +319,7 @@ impl Transfer {
         let applied = blocking(move || sqlite::verify_image(&path)).await?;
         let last = applied.position.map(|p| types::log_id(p.term, p.index));
         let stored = codec::stored_membership(
-            applied
-                .membership
-                .map(|(p, bytes)| (p.map(|p| types::log_id(p.term, p.index)), bytes)),
+            applied.membership.map(|(p, bytes)| (p.map(|p| types::log_id(p.term, p.index)), bytes)),
         )?;
         if last != self.meta.last_log_id || stored != self.meta.last_membership {
             return Err(damaged("is not what was announced"));

@@ -11,15 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{Stream, StreamExt};
-use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::OptionalSend;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::codec;
 use super::snapshot::SnapshotData;
-use super::types::{
-    self, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
-};
+use super::types::{self, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::{self, Applied, Database, EntryKind, Position, Writer};
 
@@ -131,7 +129,10 @@ impl StateMachine {
         self.failure.0.subscribe()
     }
 
-    async fn ask(&self, work: impl FnOnce(oneshot::Sender<Result<Applied>>) -> Work) -> Result<Applied> {
+    async fn ask(
+        &self,
+        work: impl FnOnce(oneshot::Sender<Result<Applied>>) -> Work,
+    ) -> Result<Applied> {
         let (tx, rx) = oneshot::channel();
         if self.work.send(work(tx)).await.is_err() {
             return Err(self.stopped());
@@ -152,9 +153,7 @@ fn log_id(position: Option<Position>) -> Option<LogId> {
     position.map(|p| types::log_id(p.term, p.index))
 }
 
-fn membership(
-    stored: Option<(Option<Position>, bytes::Bytes)>,
-) -> Result<StoredMembership> {
+fn membership(stored: Option<(Option<Position>, bytes::Bytes)>) -> Result<StoredMembership> {
     codec::stored_membership(stored.map(|(position, bytes)| (log_id(position), bytes)))
 }
 
@@ -217,8 +216,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
         let path = snapshot.into_file(&self.incoming).await.map_err(storage_error)?;
-        let applied =
-            self.ask(|tx| Work::Install(path, tx)).await.map_err(storage_error)?;
+        let applied = self.ask(|tx| Work::Install(path, tx)).await.map_err(storage_error)?;
         if log_id(applied.position) != meta.last_log_id {
             let e = Error::new(
                 ErrorKind::Corruption,

@@ -98,8 +98,7 @@ pub(crate) type Snapshot = openraft::Snapshot<
     MemberInfo,
     crate::consensus::snapshot::SnapshotData,
 >;
-pub(crate) type Raft =
-    openraft::Raft<TypeConfig, crate::consensus::state_machine::StateMachine>;
+pub(crate) type Raft = openraft::Raft<TypeConfig, crate::consensus::state_machine::StateMachine>;
 pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
 
 /// A log id from its parts.

@@ -21,8 +21,12 @@ use crate::value::Value;
 /// must never find one of ours, so [`run`] refuses texts that begin like this.
 pub(crate) const INTERNAL_MARK: &str = "/* quorumlite */";
 
-/// The most bytes of values that one statement may return.
-pub(crate) const RESULT_LIMIT: usize = 64 << 20;
+/// The most bytes of values that one read may return.
+const RESULT_LIMIT: usize = 64 << 20;
+
+/// The most bytes of values that all statements of one command may return. Less than a message
+/// between nodes can carry: the answer of a write that was applied must always arrive.
+pub(crate) const COMMAND_RESULT_LIMIT: usize = 16 << 20;
 
 /// What a row and a value count towards [`RESULT_LIMIT`] beside their bytes: about the memory that
 /// they take. Fixed numbers, as each node must come to the same sum.
@@ -41,9 +45,12 @@ pub(crate) struct StatementOutcome {
     pub last_insert_rowid: i64,
     /// The rows of SELECT or RETURNING.
     pub rows: Rows,
+    /// What the rows count towards [`COMMAND_RESULT_LIMIT`].
+    pub result_bytes: usize,
 }
 
-/// Runs `statement` on a writer connection.
+/// Runs `statement` on a writer connection. `result_limit` is what the command's statements before
+/// this one have left of [`COMMAND_RESULT_LIMIT`].
 ///
 /// The caller has entered the command's context and a savepoint, and rolls back to it on any
 /// failure: a failed statement may have left changes behind (`OR FAIL`, a result that was too
@@ -51,18 +58,22 @@ pub(crate) struct StatementOutcome {
 ///
 /// # Errors
 /// [`Failure::Statement`] is the same on every node; [`Failure::Node`] is this node's trouble.
-pub(crate) fn run(conn: &Connection, statement: &Statement) -> Result<StatementOutcome, Failure> {
+pub(crate) fn run(
+    conn: &Connection,
+    statement: &Statement,
+    result_limit: usize,
+) -> Result<StatementOutcome, Failure> {
     let total_before = conn.total_changes();
     let rowid_before = conn.last_insert_rowid();
     let watch = RowidWatch::begin();
     disk_full::forget();
-    let result = step_all(conn, statement, Role::Writer);
+    let result = step_all(conn, statement, Role::Writer, result_limit);
     // Once a rowid is at the maximum SQLite picks further ones at random, so whatever happened
     // after that is not to be trusted, success or not.
     if watch.saw_maximum() && !matches!(result, Err(Failure::Node(_))) {
         return Err(Failure::Statement(rowid_exhausted()));
     }
-    let rows = result?;
+    let (rows, result_bytes) = result?;
     let rowid = conn.last_insert_rowid();
     let inserted = rowid != rowid_before || watch.last_inserted() == Some(rowid);
     Ok(StatementOutcome {
@@ -70,6 +81,7 @@ pub(crate) fn run(conn: &Connection, statement: &Statement) -> Result<StatementO
         rows_affected: if conn.total_changes() == total_before { 0 } else { conn.changes() },
         last_insert_rowid: if inserted { rowid } else { 0 },
         rows,
+        result_bytes,
     })
 }
 
@@ -78,7 +90,7 @@ pub(crate) fn run(conn: &Connection, statement: &Statement) -> Result<StatementO
 /// # Errors
 /// Also [`ErrorKind::Forbidden`] where the statement writes.
 pub(super) fn read(conn: &Connection, statement: &Statement) -> Result<Rows, Failure> {
-    step_all(conn, statement, Role::Reader)
+    step_all(conn, statement, Role::Reader, RESULT_LIMIT).map(|(rows, _)| rows)
 }
 
 /// Makes `changes()` and `last_insert_rowid()` 0, as on a fresh connection: what an earlier command
@@ -108,7 +120,12 @@ fn reload_schema(conn: &Connection) -> crate::Result<()> {
         .map_err(error::internal)
 }
 
-fn step_all(conn: &Connection, statement: &Statement, role: Role) -> Result<Rows, Failure> {
+fn step_all(
+    conn: &Connection,
+    statement: &Statement,
+    role: Role,
+    result_limit: usize,
+) -> Result<(Rows, usize), Failure> {
     let sql = statement.sql.trim();
     let keyword = first_keyword(sql);
     check_text(sql, keyword, role).map_err(Failure::Statement)?;
@@ -149,8 +166,8 @@ fn step_all(conn: &Connection, statement: &Statement, role: Role) -> Result<Rows
             size += value.size();
             line.push(value);
         }
-        if size > RESULT_LIMIT {
-            return Err(Failure::Statement(result_too_large()));
+        if size > result_limit {
+            return Err(Failure::Statement(result_too_large(role)));
         }
         values.push(line);
     }
@@ -159,7 +176,7 @@ fn step_all(conn: &Connection, statement: &Statement, role: Role) -> Result<Rows
     if sql.len() > CACHED_SQL {
         prepared.discard();
     }
-    Ok(Rows::new(columns, values))
+    Ok((Rows::new(columns, values), size))
 }
 
 fn column_names(prepared: &CachedStatement<'_>) -> rusqlite::Result<Vec<String>> {
@@ -188,13 +205,17 @@ fn value(value: ValueRef<'_>, column: usize) -> Result<Value, Failure> {
     })
 }
 
-fn result_too_large() -> Error {
+fn result_too_large(role: Role) -> Error {
+    let limit = match role {
+        Role::Writer => COMMAND_RESULT_LIMIT,
+        Role::Reader => RESULT_LIMIT,
+    };
     Error::new(
         ErrorKind::Busy,
         "BUSY_RESULT_TOO_LARGE",
         format!(
             "the result is larger than {} MiB: ask for fewer rows or columns at once",
-            RESULT_LIMIT >> 20
+            limit >> 20
         ),
     )
     .with_retryable(false)

@@ -274,16 +274,20 @@ fn run(conn: &Connection, index: u64, timestamp_us: i64, command: &Command) -> R
     reset_connection_state(conn)?;
     let mut results = Vec::with_capacity(command.statements.len());
     let mut failed = None;
+    let mut result_left = execute::COMMAND_RESULT_LIMIT;
     {
         let _context = context::enter(CommandContext { timestamp_us, seed: command.seed });
         for (i, statement) in command.statements.iter().enumerate() {
-            match execute::run(conn, statement) {
-                Ok(o) => results.push(ExecuteResult {
-                    rows_affected: o.rows_affected,
-                    last_insert_rowid: o.last_insert_rowid,
-                    index,
-                    rows: o.rows,
-                }),
+            match execute::run(conn, statement, result_left) {
+                Ok(o) => {
+                    result_left = result_left.saturating_sub(o.result_bytes);
+                    results.push(ExecuteResult {
+                        rows_affected: o.rows_affected,
+                        last_insert_rowid: o.last_insert_rowid,
+                        index,
+                        rows: o.rows,
+                    });
+                }
                 Err(Failure::Node(error)) => return Err(error),
                 Err(Failure::Statement(error)) if command.statements.len() > 1 => {
                     failed = Some(error.context(format_args!("statement {i}")));

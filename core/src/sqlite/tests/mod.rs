@@ -46,7 +46,7 @@ impl Engine {
     }
 
     fn try_run(&self, statement: impl Into<Statement>) -> Result<StatementOutcome, Failure> {
-        execute::run(&self.conn, &statement.into())
+        execute::run(&self.conn, &statement.into(), execute::COMMAND_RESULT_LIMIT)
     }
 
     /// Runs a statement that must succeed.
