@@ -182,10 +182,10 @@ fn client_hello() -> Vec<u8> {
     const X25519: [u8; 2] = [0x00, 0x1d];
     let key_share = [&X25519[..], &u16_prefixed(&[9; 32])].concat();
     let extensions = [
-        extension(0x002b, &[2, 0x03, 0x04]),                     // supported_versions: 1.3
-        extension(0x000a, &u16_prefixed(&X25519)),               // supported_groups
-        extension(0x000d, &u16_prefixed(&[0x08, 0x07, 4, 3])),   // signatures: Ed25519, ECDSA
-        extension(0x0033, &u16_prefixed(&key_share)),            // key_share
+        extension(0x002b, &[2, 0x03, 0x04]), // supported_versions: 1.3
+        extension(0x000a, &u16_prefixed(&X25519)), // supported_groups
+        extension(0x000d, &u16_prefixed(&[0x08, 0x07, 4, 3])), // signatures: Ed25519, ECDSA
+        extension(0x0033, &u16_prefixed(&key_share)), // key_share
     ]
     .concat();
     let mut body = vec![0x03, 0x03];
