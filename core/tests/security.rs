@@ -222,11 +222,8 @@ async fn what_is_no_node_at_the_join_address_is_reported_in_time() {
         }
     });
     let join = [chatty_address.as_str()];
-    let e = refused(
-        member(dir.path(), "n1", &free_address(), &join),
-        "FORBIDDEN_TLS_MISMATCH",
-    )
-    .await;
+    let e =
+        refused(member(dir.path(), "n1", &free_address(), &join), "FORBIDDEN_TLS_MISMATCH").await;
     assert!(e.message().contains(&chatty_address), "{e}");
     let config = unprotected(dir.path(), "n1", &free_address(), &join);
     let e = refused(config, "FORBIDDEN_PROTOCOL").await;
@@ -332,8 +329,11 @@ async fn own_certificates_make_a_cluster_and_a_foreign_authority_is_refused() {
     last_refusal(&nodes[0], "certificate").await;
     // By the member: the joiner trusts the cluster's authority, which does not vouch for it.
     let [cert, key] = foreign.sign("n4");
-    let config = unprotected(dir.path(), "n4", &free_address(), &[&first])
-        .certificates(ours.ca(), cert, key);
+    let config = unprotected(dir.path(), "n4", &free_address(), &[&first]).certificates(
+        ours.ca(),
+        cert,
+        key,
+    );
     let e = refused(config, "FORBIDDEN_CERTIFICATE").await;
     assert!(e.message().contains("sign every node's certificate with the same ca"), "{e}");
     let told = last_refusal(&nodes[0], "must be signed by ca").await;
