@@ -480,7 +480,7 @@ async fn a_cluster_with_a_secret_goes_on_under_attack() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_without_tls_goes_on_under_attack() {
     let _one = ONE_AT_A_TIME.lock().await;
-    let mut target = Target::start(plain).await;
+    let target = Target::start(plain).await;
     let (ports, cluster_id) = (target.addresses.clone(), target.cluster_id());
     let mut held = half_open(&ports).await;
     target.assert_goes_on("half-open connections", 5).await;
