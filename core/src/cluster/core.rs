@@ -12,6 +12,7 @@ use super::client::Identities;
 use super::directory::{DataDirectory, StoredIdentity, hex};
 use super::identity::Identity;
 use super::join::Wanted;
+use super::replica_check::{self, ReplicaCheck};
 use super::router::Router;
 use crate::config::{Config, Role, split_address};
 use crate::consensus::{Consensus, ReadBarrier};
@@ -34,6 +35,7 @@ pub(crate) struct ClusterCore {
     server: Option<Server>,
     pub(super) listen: Option<String>,
     address: Option<String>,
+    pub(crate) replica_check: ReplicaCheck,
     admitted: AtomicBool,
     closed: AtomicBool,
     /// Handles that were opened and not closed.
@@ -106,6 +108,7 @@ impl ClusterCore {
                 server,
                 listen: config.listen.clone(),
                 address,
+                replica_check: ReplicaCheck::default(),
                 admitted,
                 closed: AtomicBool::new(false),
                 handles: AtomicUsize::new(0),
@@ -117,7 +120,10 @@ impl ClusterCore {
             () = abandoned => Err(Error::closed()),
         };
         match entered {
-            Ok(()) => Ok(core),
+            Ok(()) => {
+                replica_check::start(&core, config.check_interval);
+                Ok(core)
+            }
             Err(e) => {
                 core.shutdown().await;
                 Err(e)

@@ -18,6 +18,7 @@ use super::log_store::LogStore;
 use super::maintenance::Maintenance;
 use super::network::{Addresses, Network};
 use super::proposer::Proposer;
+use super::replica_hashes::ReplicaHashes;
 use super::service::RaftService;
 use super::snapshot::Incoming;
 use super::state_machine::{ApplyThread, StateMachine};
@@ -41,6 +42,7 @@ pub(crate) struct Consensus {
     database: Database,
     applied: watch::Receiver<u64>,
     failure: watch::Receiver<Option<Error>>,
+    hashes: ReplicaHashes,
     service: RaftService,
     proposer: Proposer,
     maintenance: Maintenance,
@@ -94,6 +96,7 @@ impl Consensus {
             StateMachine::start(database.clone(), writer, incoming.dir().to_owned())?;
         let applied = machine.applied();
         let failure = machine.failure();
+        let hashes = machine.hashes();
 
         let node_id = NodeId::from(node_id);
         let addresses = Addresses::default();
@@ -131,6 +134,7 @@ impl Consensus {
             database,
             applied,
             failure,
+            hashes,
             service,
             proposer,
             maintenance,
@@ -314,6 +318,20 @@ impl Consensus {
             Ok(response) => Ok(response.log_id.index),
             Err(e) => Err(self.write_error(e)),
         }
+    }
+
+    /// Has every replica hash its content at the same index; only the leader can.
+    pub(crate) async fn check_replicas(&self) -> Result<()> {
+        let batch = proto::CommandBatch { check_replicas: true, ..Default::default() };
+        match self.raft.client_write(codec::batch_to_entry(&batch)).await {
+            Ok(_) => Ok(()),
+            Err(e) => Err(self.write_error(e)),
+        }
+    }
+
+    /// The hashes that this replica made.
+    pub(crate) fn hashes(&self) -> &ReplicaHashes {
+        &self.hashes
     }
 
     fn write_error(&self, e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Error {
