@@ -22,6 +22,8 @@ use crate::transport::{Client, Local, Server, Tls};
 /// How long a member that starts again waits for a leader before `open` returns without one: when a
 /// whole cluster is started, somebody has to be the first. Calls wait by themselves.
 const RESTART_WAIT: Duration = Duration::from_secs(3);
+/// How often is looked whether a leader was heard.
+const CHECK: Duration = Duration::from_millis(10);
 /// How long one round of the read barrier may take before its readers try again.
 const BARRIER_ROUND: Duration = Duration::from_secs(1);
 
@@ -227,7 +229,6 @@ impl ClusterCore {
     /// still names the last leader, which need not be there any more. False when the deadline
     /// passes.
     async fn wait_in_touch(&self, deadline: Instant) -> Result<bool> {
-        const CHECK: Duration = Duration::from_millis(10);
         loop {
             if let Some(e) = self.stopped() {
                 return Err(e);
@@ -262,9 +263,12 @@ impl ClusterCore {
             if let Some(leader) = self.consensus.leader() {
                 return Ok(leader);
             }
-            if !watch.changed(deadline).await {
-                return Err(self.stopped().unwrap_or_else(|| self.no_leader()));
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(self.no_leader());
             }
+            // That a known leader was heard again is no change that Raft reports.
+            watch.changed(deadline.min(now + CHECK)).await;
         }
     }
 
