@@ -1,0 +1,8 @@
+//! The native half of the npm package: converts, calls the core, maps errors. It is private; the
+//! public package around it is written in TypeScript (`ts/`), which checks the arguments.
+
+mod convert;
+mod node;
+mod operation;
+mod outcome;
+mod runtime;
