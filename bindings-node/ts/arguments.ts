@@ -11,11 +11,19 @@ import type { NativeOpenOptions, NativeParams } from "./native.js";
 const MAX_SECONDS = 86_400;
 
 class RealNumber {
-  readonly value: number;
+  readonly #value: number;
 
   constructor(value: number) {
-    this.value = value;
-    Object.freeze(this);
+    this.#value = value;
+  }
+
+  get value(): number {
+    return this.#value;
+  }
+
+  /** Unlike `instanceof`, neither deceived by a proxy nor stopped by one. */
+  static is(v: object): v is RealNumber {
+    return #value in v;
   }
 }
 
@@ -71,7 +79,7 @@ function value(v: unknown, place: string): NativeParams[1][number] {
       return v;
     case "object":
       if (v === null || types.isUint8Array(v)) return v;
-      if (v instanceof RealNumber) return Float64Array.of(v.value);
+      if (RealNumber.is(v)) return Float64Array.of(v.value);
   }
   throw new TypeError(
     `${place}: a value of this kind cannot be stored: ${describe(v)}; convert it to null, a ` +
@@ -99,7 +107,7 @@ export function params(v: unknown, place = ""): NativeParams {
     !types.isPromise(v) &&
     !types.isBoxedPrimitive(v) &&
     !types.isDate(v) &&
-    !(v instanceof RealNumber);
+    !RealNumber.is(v);
   if (!isPlain) {
     throw new TypeError(
       `${place}params must be an array or an object, not ${describe(v)}; put a single value in ` +
