@@ -26,7 +26,11 @@ function compileFront() {
     const env = { ...process.env };
     // The outer npm's: where it installs, and what.
     for (const name of Object.keys(env)) {
-      if (/^npm_(config_(local_prefix|prefix|global|workspace.*|omit|include)|package|lifecycle)/.test(name)) {
+      if (
+        /^npm_(config_(local_prefix|prefix|global|workspace.*|omit|include)|package|lifecycle)/.test(
+          name,
+        )
+      ) {
         delete env[name];
       }
     }
@@ -34,7 +38,11 @@ function compileFront() {
     const npm = process.env.npm_execpath;
     const command = npm ? [process.execPath, npm] : ["npm"];
     const args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    execFileSync(command[0], [...command.slice(1), ...args], { cwd: PACKAGE, env, stdio: "inherit" });
+    execFileSync(command[0], [...command.slice(1), ...args], {
+      cwd: PACKAGE,
+      env,
+      stdio: "inherit",
+    });
   }
   const args = [compiler, "--project", join(PACKAGE, "tsconfig.json")];
   execFileSync(process.execPath, args, { stdio: "inherit" });

@@ -10,7 +10,12 @@ import { IS_CHECKOUT, PACKAGE, nativePath } from "./platform.mjs";
 /** Builds; throws with advice where that fails. */
 export function buildNative({ debug = false } = {}) {
   const workspace = IS_CHECKOUT ? dirname(PACKAGE) : join(PACKAGE, "rust");
-  const args = ["build", "--package", "quorumlite-node", "--message-format=json-render-diagnostics"];
+  const args = [
+    "build",
+    "--package",
+    "quorumlite-node",
+    "--message-format=json-render-diagnostics",
+  ];
   if (!debug) args.push("--release");
   if (IS_CHECKOUT) args.push("--locked");
   const cargo = spawnSync("cargo", args, {

@@ -14,7 +14,9 @@ export const IS_CHECKOUT = existsSync(join(PACKAGE, "src", "lib.rs"));
 export function platform() {
   const parts = [process.platform, process.arch];
   if (process.platform === "linux") {
-    parts.push(process.report.getReport().header.glibcVersionRuntime === undefined ? "musl" : "gnu");
+    parts.push(
+      process.report.getReport().header.glibcVersionRuntime === undefined ? "musl" : "gnu",
+    );
   }
   return parts.join("-");
 }

@@ -53,14 +53,19 @@ test("aborted does not mean not written: no write is lost, none is cut in half",
     const { signal } = controller;
     const pair = ["INSERT INTO t VALUES (?, 1)", "INSERT INTO t VALUES (?, 2)"];
     calls.push(
-      node.executeBatch(pair.map((sql) => [sql, [i]]), { signal }).then(
-        () => true,
-        (e) => {
-          assert.equal(e.name, "AbortError");
-          aborted++;
-          return false;
-        },
-      ),
+      node
+        .executeBatch(
+          pair.map((sql) => [sql, [i]]),
+          { signal },
+        )
+        .then(
+          () => true,
+          (e) => {
+            assert.equal(e.name, "AbortError");
+            aborted++;
+            return false;
+          },
+        ),
     );
     if (i % 2) setImmediate(() => controller.abort());
   }
@@ -76,11 +81,14 @@ test("aborted does not mean not written: no write is lost, none is cut in half",
 
 test("AbortSignal.timeout, and listeners are not left behind", async (t) => {
   const node = await standalone(t);
-  await assert.rejects(node.query(ENDLESS, [], { signal: AbortSignal.timeout(50), timeout: 20 }), (e) => {
-    assert.equal(e.name, "AbortError");
-    assert.equal(e.cause.name, "TimeoutError");
-    return true;
-  });
+  await assert.rejects(
+    node.query(ENDLESS, [], { signal: AbortSignal.timeout(50), timeout: 20 }),
+    (e) => {
+      assert.equal(e.name, "AbortError");
+      assert.equal(e.cause.name, "TimeoutError");
+      return true;
+    },
+  );
   const { signal } = new AbortController();
   for (let i = 0; i < 20; i++) await node.query("SELECT 1", [], { signal });
   await assert.rejects(node.query("SELEKT", [], { signal }), { kind: "Sql" });
@@ -91,7 +99,13 @@ test("opening is given up, and the directory and port are free again", async (t)
   const dir = join(directory(t), "n");
   const [listen, nobody] = await freeAddresses(2);
   const controller = new AbortController();
-  const opening = open(dir, { listen, join: [nobody], secret: "s", timeout: 60, signal: controller.signal });
+  const opening = open(dir, {
+    listen,
+    join: [nobody],
+    secret: "s",
+    timeout: 60,
+    signal: controller.signal,
+  });
   setTimeout(() => controller.abort(), 100);
   await assert.rejects(opening, { name: "AbortError" });
   // Opening again waits for the first to be given up.

@@ -19,7 +19,9 @@ function only(table, allowed, where) {
 /** All cases, in the order of the files' names. Throws on the first fault. */
 export function load() {
   const cases = [];
-  for (const file of readdirSync(CASES).filter((f) => f.endsWith(".toml")).sort()) {
+  for (const file of readdirSync(CASES)
+    .filter((f) => f.endsWith(".toml"))
+    .sort()) {
     const document = parse(readFileSync(join(CASES, file), "utf8"), { integersAsBigInt: true });
     only(document, ["case"], file);
     for (const raw of document.case) {

@@ -35,9 +35,13 @@ test("each kind that a healthy node can give", async (t) => {
     code: "CONFIG_CONSISTENCY",
   });
   await assert.rejects(
-    node.query("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c", [], {
-      timeout: 0.2,
-    }),
+    node.query(
+      "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c",
+      [],
+      {
+        timeout: 0.2,
+      },
+    ),
     { kind: "Timeout" },
   );
 });
@@ -90,7 +94,9 @@ test("without a majority: Unavailable or Timeout, and retryable is said", async 
 test("joining nobody fails within the timeout, and can be tried again", async (t) => {
   const dir = join(directory(t), "n");
   const [listen, nobody] = await freeAddresses(2);
-  const error = await open(dir, { listen, join: [nobody], secret: "s", timeout: 0.5 }).catch((e) => e);
+  const error = await open(dir, { listen, join: [nobody], secret: "s", timeout: 0.5 }).catch(
+    (e) => e,
+  );
   assert.ok(error instanceof QuorumliteError, String(error));
   assert.ok(["Unavailable", "Timeout"].includes(error.kind), error.kind);
 });

@@ -35,7 +35,17 @@ const LEAVES = [
   () => pick([0, -0, 1, -1, 0.5, NaN, Infinity, -Infinity, 2 ** 31, 2 ** 53, 1e308, 5e-324]),
   () => (random() - 0.5) * 2 ** below(1024),
   () => pick([0n, 1n, -1n, 2n ** 63n, -(2n ** 63n), 2n ** 64n, 2n ** 1000n]),
-  () => pick(["", "a", "\0", "\ud800", "SELECT 1", "SELECT ?", "SELECT :a", "INSERT INTO t VALUES (?)"]),
+  () =>
+    pick([
+      "",
+      "a",
+      "\0",
+      "\ud800",
+      "SELECT 1",
+      "SELECT ?",
+      "SELECT :a",
+      "INSERT INTO t VALUES (?)",
+    ]),
   () => pick(["none", "session", "weak", "linearizable", "strong", "127.0.0.1:0", "n1", "voter"]),
   () => String.fromCharCode(...Array.from({ length: below(40) }, () => below(0x10000))),
   () => "x".repeat(below(100_000)),
@@ -85,7 +95,9 @@ function any(depth = 0) {
   const shape = depth < 3 ? below(12) : 12;
   if (shape < 2) return Array.from({ length: below(5) }, () => any(depth + 1));
   if (shape < 4) {
-    return Object.fromEntries(Array.from({ length: below(4) }, () => [pick(NAMES), any(depth + 1)]));
+    return Object.fromEntries(
+      Array.from({ length: below(4) }, () => [pick(NAMES), any(depth + 1)]),
+    );
   }
   return pick(LEAVES)();
 }
@@ -113,7 +125,11 @@ test(`random arguments (QUORUMLITE_FUZZ_SEED=${SEED})`, async (t) => {
   await node.execute("CREATE TABLE t(a)");
   const calls = [
     () => node.execute(sql(), params(), bounded()),
-    () => node.executeBatch(or(() => [[sql(), params()], sql()]), bounded()),
+    () =>
+      node.executeBatch(
+        or(() => [[sql(), params()], sql()]),
+        bounded(),
+      ),
     () => node.query(sql(), params(), bounded()),
     () => node.members(bounded()),
     () => node.waitForLeader(or(random)),

@@ -136,7 +136,8 @@ test("unknown and wrong options are errors, and nothing is opened", async (t) =>
     ],
   ];
   for (const [options, name, message, code] of cases) {
-    const expected = code === undefined ? { name, message } : { name, message, code, kind: "Config" };
+    const expected =
+      code === undefined ? { name, message } : { name, message, code, kind: "Config" };
     await assert.rejects(open(dir, options), expected, JSON.stringify(options, String));
   }
   for (const wrong of [undefined, null, 1, {}, new URL("https://example.org"), "a\0b"]) {

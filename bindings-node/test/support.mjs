@@ -64,8 +64,15 @@ export async function cluster(t, options = {}) {
 }
 
 /** Runs a program of Node.js; resolves to its status, signal and output. */
-export function program(source, args = [], { cwd = PACKAGE, type = "module", timeout = 60_000 } = {}) {
-  return run(process.execPath, [`--input-type=${type}`, "-e", source, "--", ...args], { cwd, timeout });
+export function program(
+  source,
+  args = [],
+  { cwd = PACKAGE, type = "module", timeout = 60_000 } = {},
+) {
+  return run(process.execPath, [`--input-type=${type}`, "-e", source, "--", ...args], {
+    cwd,
+    timeout,
+  });
 }
 
 /** Runs a command; resolves to its status, signal and output. */

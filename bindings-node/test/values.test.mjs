@@ -141,7 +141,17 @@ test("params: arrays, objects, none", async (t) => {
   }
   const named = Object.assign(Object.create(null), { a: 1, b: "x" });
   assert.deepEqual((await node.query("SELECT :a, @b", named)).arrays, [[1, "x"]]);
-  for (const wrong of [1, "a", true, 1n, Symbol("s"), () => 1, new Uint8Array(1), new Map(), real(1)]) {
+  for (const wrong of [
+    1,
+    "a",
+    true,
+    1n,
+    Symbol("s"),
+    () => 1,
+    new Uint8Array(1),
+    new Map(),
+    real(1),
+  ]) {
     await assert.rejects(node.query("SELECT ?", wrong), {
       name: "TypeError",
       message: /^params must be an array or an object/,

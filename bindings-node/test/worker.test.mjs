@@ -40,7 +40,10 @@ test("workers open nodes of their own, and share one", async (t) => {
     }),
   );
   const counts = await shared.query("SELECT who, count(*) AS n FROM t GROUP BY who ORDER BY who");
-  assert.deepEqual(counts.arrays, [1, 2, 3].map((i) => [i, 20]));
+  assert.deepEqual(
+    counts.arrays,
+    [1, 2, 3].map((i) => [i, 20]),
+  );
   await shared.close();
 });
 
@@ -96,7 +99,7 @@ test("the library outlives the worker that alone had loaded it", async (t) => {
             node.execute("CREATE TABLE IF NOT EXISTS t(a)").catch(() => {});
             parentPort.postMessage("busy");
           })()`,
-       )}, { eval: true, workerData: process.argv[1] });
+       )}, { eval: true, execArgv: [], workerData: process.argv[1] });
        await once(worker, "message");
        await worker.terminate();
      }

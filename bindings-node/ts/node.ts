@@ -21,6 +21,7 @@ import type {
 
 // Only this module can make a Node.
 const MADE_BY_OPEN = Symbol("made by open");
+let make: (opened: NativeNode) => Node;
 
 function callOptions(options: unknown, name: string) {
   const o = check.options(options, name, ["timeout", "signal"]);
@@ -44,7 +45,7 @@ function signalOption(options: unknown, name: string) {
 export async function open(dir: string | URL, options?: OpenOptions): Promise<Node> {
   const { native: checked, signal } = check.openOptions(dir, options);
   const opened = await call(signal, (cancel) => native.open(checked, cancel));
-  return new Node(MADE_BY_OPEN, opened);
+  return make(opened);
 }
 
 /**
@@ -57,8 +58,11 @@ export class Node {
   readonly #native: NativeNode;
   #closing: Promise<void> | undefined;
 
-  /** @internal */
-  constructor(token: symbol, opened: NativeNode) {
+  static {
+    make = (opened) => new Node(MADE_BY_OPEN, opened);
+  }
+
+  private constructor(token: symbol, opened: NativeNode) {
     if (token !== MADE_BY_OPEN) {
       throw new TypeError("a Node is made by open(dir, options)");
     }
