@@ -321,6 +321,7 @@ impl NativeNode {
         d.set_item("purged_index", s.purged_index)?;
         d.set_item("log_bytes", s.log_bytes)?;
         d.set_item("address", s.address)?;
+        d.set_item("last_refusal", s.last_refusal)?;
         Ok((d, members_to_py(py, &s.members)?))
     }
 

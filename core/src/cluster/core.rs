@@ -188,6 +188,7 @@ impl ClusterCore {
 
     /// The only member needs nobody's vote; it may have got an address, or lost one.
     async fn restart_alone(&self, wanted: &Wanted, deadline: Instant) -> Result<()> {
+        self.refuse_other_clusters(wanted, deadline).await?;
         self.consensus.elect().await?;
         self.wait_ready(deadline).await?;
         if self.address.is_some() && !self.is_member_as(wanted) {
@@ -210,10 +211,31 @@ impl ClusterCore {
         }
         self.wait_applied(self.consensus.commit_index(), deadline).await?;
         let patience = deadline.min(Instant::now() + RESTART_WAIT);
-        match self.wait_for_leader(patience).await {
-            Ok(_) => Ok(()),
-            Err(e) if e.code() == "NO_LEADER" => Ok(()),
-            Err(e) => Err(e),
+        if self.wait_in_touch(patience).await? {
+            return Ok(());
+        }
+        self.refuse_if_shut_out(deadline).await
+    }
+
+    /// Waits until this node leads, or a leader has sent it something since it was opened: the log
+    /// still names the last leader, which need not be there any more. False when the deadline
+    /// passes.
+    async fn wait_in_touch(&self, deadline: Instant) -> Result<bool> {
+        const CHECK: Duration = Duration::from_millis(10);
+        loop {
+            if let Some(e) = self.stopped() {
+                return Err(e);
+            }
+            if self.consensus.leader().is_some() && self.consensus.staleness().is_some() {
+                return Ok(true);
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Ok(false);
+            }
+            // Hearing from a known leader changes nothing that Raft reports: there is nothing to
+            // watch.
+            tokio::time::sleep(CHECK.min(deadline - now)).await;
         }
     }
 

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, missing_docs)]
 
+pub mod churn;
+
 use std::future::Future;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
