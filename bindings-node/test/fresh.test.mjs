@@ -2,7 +2,9 @@
 // and builds itself, and as a folder.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { PACKAGE, directory, run } from "./support.mjs";
@@ -42,7 +44,13 @@ async function npm(args, cwd) {
 }
 
 function project(t) {
-  const dir = join(directory(t), "project");
+  // The same path each time: what cargo builds of the tarball's sources, in the target folder that
+  // is shared, then replaces what it built the last time.
+  const id = createHash("sha256").update(PACKAGE).digest("hex").slice(0, 8);
+  const dir = join(tmpdir(), `quorumlite-project-${id}`);
+  const remove = () => rmSync(dir, { recursive: true, force: true });
+  remove();
+  t.after(remove);
   mkdirSync(dir);
   writeFileSync(join(dir, "package.json"), '{ "name": "project", "private": true }\n');
   writeFileSync(
