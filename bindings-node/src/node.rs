@@ -130,15 +130,19 @@ fn write_options(timeout: Option<f64>) -> quorumlite::Result<WriteOptions> {
     Ok(WriteOptions { timeout: seconds("timeout", timeout)? })
 }
 
-fn read_options(
-    consistency: Option<String>,
-    max_staleness: Option<f64>,
-    timeout: Option<f64>,
-) -> quorumlite::Result<ReadOptions> {
+/// The options of `query`, described in `ts/types.ts`.
+#[napi(object, object_to_js = false)]
+pub struct QueryOptions {
+    pub consistency: Option<String>,
+    pub max_staleness: Option<f64>,
+    pub timeout: Option<f64>,
+}
+
+fn read_options(o: QueryOptions) -> quorumlite::Result<ReadOptions> {
     Ok(ReadOptions {
-        consistency: consistency.map(|level| level.parse()).transpose()?,
-        max_staleness: seconds("maxStaleness", max_staleness)?,
-        timeout: seconds("timeout", timeout)?,
+        consistency: o.consistency.map(|level| level.parse()).transpose()?,
+        max_staleness: seconds("maxStaleness", o.max_staleness)?,
+        timeout: seconds("timeout", o.timeout)?,
     })
 }
 
@@ -184,19 +188,16 @@ impl NativeNode {
     }
 
     #[napi]
-    #[expect(clippy::too_many_arguments, reason = "one for each option of the front")]
     pub fn query<'e>(
         &self,
         env: &'e Env,
         sql: String,
         params: Parameters,
-        consistency: Option<String>,
-        max_staleness: Option<f64>,
-        timeout: Option<f64>,
+        options: QueryOptions,
         cancel: Cancel<'_>,
     ) -> Result<Object<'e>> {
         let (node, statement) = (self.node.clone(), statement(sql, params));
-        match read_options(consistency, max_staleness, timeout) {
+        match read_options(options) {
             Ok(options) => self.start(env, cancel, async move {
                 node.query_with(statement, options).await.map(Success::Rows)
             }),

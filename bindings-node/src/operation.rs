@@ -22,7 +22,6 @@ pub struct Cancellation {
 impl Cancellation {
     /// For one call.
     #[napi(constructor)]
-    #[expect(clippy::new_without_default, reason = "made by JavaScript only")]
     pub fn new() -> Self {
         Cancellation { notify: Arc::new(Notify::new()) }
     }

@@ -194,6 +194,6 @@ test("random arguments for the native half itself: an error, never a crash", asy
       assert.ok(e instanceof Error, String(e));
     }
   }
-  assert.deepEqual((await node.query("SELECT 1 AS a", [null, []])).value.rows, [[1]]);
+  assert.deepEqual((await node.query("SELECT 1 AS a", [null, []], {})).value.rows, [[1]]);
   await node.close();
 });

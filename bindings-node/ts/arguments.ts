@@ -161,7 +161,12 @@ export function seconds(v: unknown, name: string): number | undefined {
   return v;
 }
 
-function optional<T>(v: unknown, name: string, check: (v: unknown, name: string) => T) {
+/** What `check` makes of a value; undefined and null become undefined. */
+export function optional<T>(
+  v: unknown,
+  name: string,
+  check: (v: unknown, name: string) => T,
+): T | undefined {
   return v === undefined || v === null ? undefined : check(v, name);
 }
 

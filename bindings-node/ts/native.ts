@@ -73,9 +73,7 @@ export interface NativeNode {
   query(
     sql: string,
     params: NativeParams,
-    consistency: string | undefined,
-    maxStaleness: Seconds,
-    timeout: Seconds,
+    options: { consistency: string | undefined; maxStaleness: Seconds; timeout: Seconds },
     cancel: Cancel,
   ): Pending<NativeRows>;
   status(): Outcome<Status>;

@@ -108,12 +108,13 @@ export class Node {
     const statement = check.text(sql, "sql");
     const bound = check.params(params);
     const o = check.options(options, "query", ["consistency", "maxStaleness", "timeout", "signal"]);
-    const level = o.consistency ?? undefined;
-    const consistency = level === undefined ? undefined : check.text(level, "consistency");
-    const maxStaleness = check.seconds(o.maxStaleness, "maxStaleness");
-    const timeout = check.seconds(o.timeout, "timeout");
+    const given = {
+      consistency: check.optional(o.consistency, "consistency", check.text),
+      maxStaleness: check.seconds(o.maxStaleness, "maxStaleness"),
+      timeout: check.seconds(o.timeout, "timeout"),
+    };
     const rows = await call(check.signal(o.signal), (cancel) =>
-      this.#native.query(statement, bound, consistency, maxStaleness, timeout, cancel),
+      this.#native.query(statement, bound, given, cancel),
     );
     return toRows<R>(rows);
   }
