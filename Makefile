@@ -85,11 +85,13 @@ node-test: $(NODE_STAMPS)/package
 
 node-example-test: $(NODE_STAMPS)/package
 	@echo "== node: examples"
-	cd examples/node && npm install --silent --ignore-scripts --no-package-lock && node hello.mjs
+	cd examples/node && npm install --silent --ignore-scripts --no-package-lock
+	cd examples/node && node hello.mjs | diff - ../hello.expected
 
-# The demo on a tenth of the data.
+# The small program, whose output is the same in every language, and the demo on a tenth of the data.
 example-test: $(STAMPS)/package $(STAMPS)/data
 	@echo "== examples"
+	$(BIN)/python examples/python/hello.py | diff - examples/hello.expected
 	$(BIN)/python examples/python/cluster.py --flights 30000
 
 fmt: $(STAMPS)/tools $(NODE_STAMPS)/tools
