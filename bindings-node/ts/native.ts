@@ -120,7 +120,8 @@ function load(): Native {
   }
   throw new Error(
     `quorumlite has no native library for ${name}. Install Rust (https://rustup.rs) and a C ` +
-      "compiler, then run: npm rebuild quorumlite",
+      "compiler, then run: npm rebuild quorumlite (npm 12 and later run install scripts only after: " +
+      "npm install-scripts approve quorumlite)",
     { cause: missing },
   );
 }
