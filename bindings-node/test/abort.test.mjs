@@ -89,10 +89,23 @@ test("AbortSignal.timeout, and listeners are not left behind", async (t) => {
       return true;
     },
   );
-  const { signal } = new AbortController();
+  const shared = new AbortController();
+  const { signal } = shared;
+  const warnings = [];
+  const warn = (w) => warnings.push(w);
+  process.on("warning", warn);
+  await Promise.all(Array.from({ length: 50 }, () => node.query("SELECT 1", [], { signal })));
   for (let i = 0; i < 20; i++) await node.query("SELECT 1", [], { signal });
   await assert.rejects(node.query("SELEKT", [], { signal }), { kind: "Sql" });
   assert.equal(getEventListeners(signal, "abort").length, 0);
+  const many = Array.from({ length: 50 }, () =>
+    node.query(ENDLESS, [], { signal, timeout: 1 }).catch((e) => e.name),
+  );
+  shared.abort();
+  assert.deepEqual(new Set(await Promise.all(many)), new Set(["AbortError"]));
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off("warning", warn);
+  assert.deepEqual(warnings, []);
 });
 
 test("opening is given up, and the directory and port are free again", async (t) => {
@@ -109,7 +122,7 @@ test("opening is given up, and the directory and port are free again", async (t)
   setTimeout(() => controller.abort(), 100);
   await assert.rejects(opening, { name: "AbortError" });
   // Opening again waits for the first to be given up.
-  const node = await open(join(dir, "other"), { listen, secret: "s", timeout: 30 });
+  const node = await open(dir, { listen, secret: "s", timeout: 30 });
   await node.close();
 });
 

@@ -11,6 +11,38 @@ export function unwrap<T>(outcome: Outcome<T>): T {
   return outcome.value as T;
 }
 
+// What to do when a signal is aborted. One listener for each signal, however many calls share it:
+// Node.js warns of more than ten.
+interface Waiting {
+  actions: Set<() => void>;
+  listener: () => void;
+}
+const waiting = new WeakMap<AbortSignal, Waiting>();
+
+/** Has `action` run when `signal` is aborted, until the returned function is called. */
+function onAbort(signal: AbortSignal, action: () => void): () => void {
+  let entry = waiting.get(signal);
+  if (entry === undefined) {
+    const actions = new Set<() => void>();
+    const listener = () => {
+      waiting.delete(signal);
+      for (const each of actions) each();
+    };
+    entry = { actions, listener };
+    signal.addEventListener("abort", listener, { once: true });
+    waiting.set(signal, entry);
+  }
+  const { actions, listener } = entry;
+  actions.add(action);
+  return () => {
+    actions.delete(action);
+    if (actions.size === 0) {
+      signal.removeEventListener("abort", listener);
+      if (waiting.get(signal)?.listener === listener) waiting.delete(signal);
+    }
+  };
+}
+
 /** Starts a call and waits for it, or until `signal` is aborted. */
 export async function call<T>(
   signal: AbortSignal | undefined,
@@ -23,17 +55,15 @@ export async function call<T>(
     throw new AbortError(signal.reason);
   }
   const cancellation = new native.Cancellation();
-  let abort: () => void = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => {
-      cancellation.cancel();
-      reject(new AbortError(signal.reason));
-    };
+  let reject: (reason: AbortError) => void = () => {};
+  const aborted = new Promise<never>((_, r) => (reject = r));
+  const forget = onAbort(signal, () => {
+    cancellation.cancel();
+    reject(new AbortError(signal.reason));
   });
-  signal.addEventListener("abort", abort, { once: true });
   try {
     return unwrap(await Promise.race([start(cancellation), aborted]));
   } finally {
-    signal.removeEventListener("abort", abort);
+    forget();
   }
 }
