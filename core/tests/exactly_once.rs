@@ -1,5 +1,5 @@
 //! A write that is acknowledged is there once, however often it had to be tried while the leader
-//! changed under it; and whoever wrote it reads it back, on every node.
+//! changed under it and answers were lost; and whoever wrote it reads it back, on every node.
 
 mod support;
 
@@ -8,12 +8,18 @@ use std::time::Duration;
 
 use quorumlite::{Consistency, Node, Statement, params};
 use support::churn::move_leadership;
-use support::{Cluster, equal_content, integer, query};
+use support::proxy::Proxy;
+use support::{equal_content, free_address, integer, member, query};
 use tokio::sync::watch;
 
 /// Writers on each node: half of them write single statements, half of them batches.
 const WRITERS: usize = 8;
 const TOTAL: Duration = Duration::from_secs(15);
+/// How often leadership moves.
+const MOVE: Duration = Duration::from_millis(300);
+/// How often the ways to one of the nodes are cut. A graceful change of leadership alone answers
+/// every request; only a write whose answer is lost is tried again after it was applied.
+const CUT: Duration = Duration::from_millis(500);
 
 /// What one writer was told.
 #[derive(Default)]
@@ -54,27 +60,48 @@ async fn write(node: Node, writer: i64, stopped: watch::Receiver<bool>) -> Told 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_never_apply_twice_and_sessions_hold_while_leadership_moves() {
-    let cluster = Cluster::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (mut proxies, mut configs, mut nodes) = (Vec::<Proxy>::new(), Vec::new(), Vec::new());
+    for i in 0..3 {
+        let listen = free_address();
+        let proxy = Proxy::start(listen.clone()).await;
+        let join: Vec<&str> = proxies.first().map(Proxy::address).into_iter().collect();
+        let config = member(dir.path(), &format!("n{}", i + 1), &listen, &join);
+        let config = config.advertise(proxy.address());
+        proxies.push(proxy);
+        nodes.push(Node::open(config.clone()).await.unwrap());
+        configs.push(config);
+    }
     let schema = [
         "CREATE TABLE t(writer INTEGER, sequence INTEGER)",
         "CREATE INDEX of_writer ON t(writer, sequence)",
         "CREATE TABLE counter(n INTEGER)",
         "INSERT INTO counter VALUES (0)",
     ];
-    cluster.nodes[0].execute_batch(schema).await.unwrap();
-    equal_content(&cluster.nodes.iter().collect::<Vec<_>>()).await;
+    nodes[0].execute_batch(schema).await.unwrap();
+    equal_content(&nodes.iter().collect::<Vec<_>>()).await;
 
     let (stop, stopped) = watch::channel(false);
     let mut writers = Vec::new();
-    for i in 0..3 {
+    for (i, config) in configs.iter().enumerate() {
         for w in 0..WRITERS {
             // A handle, and with it a session, of its own.
-            let handle = cluster.open(i).await.unwrap();
+            let handle = Node::open(config.clone()).await.unwrap();
             let id = (i * WRITERS + w) as i64;
             writers.push(tokio::spawn(write(handle, id, stopped.clone())));
         }
     }
-    let terms = move_leadership(&cluster.nodes, Duration::from_millis(300), TOTAL).await;
+    let cutting = async {
+        let mut pace = tokio::time::interval(CUT);
+        for proxy in proxies.iter().cycle() {
+            pace.tick().await;
+            proxy.cut();
+        }
+    };
+    let terms = tokio::select! {
+        terms = move_leadership(&nodes, MOVE, TOTAL) => terms,
+        () = cutting => unreachable!("the cycle has no end"),
+    };
     stop.send_replace(true);
     let mut acknowledged = BTreeSet::new();
     let mut counts = Vec::new();
@@ -86,8 +113,8 @@ async fn retries_never_apply_twice_and_sessions_hold_while_leadership_moves() {
     }
     assert!(terms >= 10, "leadership moved {terms} times only");
 
-    equal_content(&cluster.nodes.iter().collect::<Vec<_>>()).await;
-    for node in &cluster.nodes {
+    equal_content(&nodes.iter().collect::<Vec<_>>()).await;
+    for node in &nodes {
         let sql = "SELECT writer, sequence, count(*) FROM t GROUP BY 1, 2";
         let rows = query(node, sql, Consistency::None).await.unwrap();
         let mut present = BTreeSet::new();
@@ -105,5 +132,7 @@ async fn retries_never_apply_twice_and_sessions_hold_while_leadership_moves() {
     // Each increment returned its own count.
     counts.sort_unstable();
     assert!(counts.iter().copied().eq(1..=counts.len() as i64), "{counts:?}");
-    cluster.close().await;
+    for node in &nodes {
+        node.close().await.unwrap();
+    }
 }

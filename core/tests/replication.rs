@@ -197,6 +197,13 @@ async fn without_a_majority_writes_fail_and_local_reads_go_on() {
     };
     let e = left.query_with(Statement::from("SELECT a FROM t"), options).await.unwrap_err();
     assert_eq!(e.code(), "STALE");
+    // A leader that is gone is not called one for ever.
+    eventually("no leader is named", || async {
+        left.status().unwrap().leader_id.is_none().then_some(())
+    })
+    .await;
+    let wait = Some(Duration::from_millis(50));
+    assert_eq!(left.wait_for_leader(wait).await.unwrap_err().code(), "NO_LEADER");
     // It asked for votes all the time, but only the Pre-Vote kind (Raft thesis 9.6): when the others
     // come back, its term does not push their leader aside.
     assert_eq!(left.status().unwrap().term, term);

@@ -79,6 +79,10 @@ class Status:
     """Bytes of log on disk."""
     address: str | None
     """The address at which other nodes reach this one; none for a standalone node."""
+    checked_index: int
+    """The latest log index at which this replica was found equal to the others; 0 for never."""
+    divergence: str | None
+    """The first difference between replicas that was found; see the option ``check_interval``."""
     last_refusal: str | None
     """Why the last peer that was turned away at this node's port was turned away."""
     members: list[Member]

@@ -4,6 +4,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod churn;
+pub mod proxy;
 
 use std::future::Future;
 use std::net::TcpListener;
