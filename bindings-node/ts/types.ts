@@ -1,0 +1,166 @@
+/** What goes in and what comes out: no code. */
+
+/** How fresh the answer of a read must be. */
+export type Consistency = "none" | "session" | "weak" | "linearizable" | "strong";
+
+/** Whether a node votes. */
+export type Role = "voter" | "learner";
+
+/**
+ * A value that SQLite stores, as it comes out: NULL, INTEGER (a `bigint` where a `number` would
+ * lose precision, or always with the option `bigint`), REAL, TEXT, BLOB.
+ */
+export type Value = null | number | bigint | string | Buffer;
+
+/**
+ * A value that can be bound. A boolean is 0 or 1. A safe integer (`Number.isSafeInteger`, but not
+ * -0) binds as INTEGER, every other number as REAL; `NaN` becomes NULL. JavaScript does not tell
+ * 1.0 from 1: say `real(1)` where it must be a REAL. A `bigint` must fit in 64 bits.
+ */
+export type Param = null | boolean | number | bigint | string | Uint8Array | Real;
+
+/** A number that binds as REAL even if it is an integer; made by `real()`. */
+export interface Real {
+  readonly value: number;
+}
+
+/** An array binds to `?`; an object binds by name to `:name`, `@name`, `$name`. */
+export type Params = readonly Param[] | { readonly [name: string]: Param };
+
+/** A statement of a batch: `"sql"`, `["sql", params]`. */
+export type Statement = string | readonly [sql: string, params?: Params | null];
+
+/** One row: its columns by name. Of two columns with one name the last wins; see `Rows.arrays`. */
+export type Row = { [column: string]: Value };
+
+/** The rows of an answer: an array of objects, with the columns beside it. */
+export type Rows<R = Row> = R[] & {
+  /** The names of the columns, in order. */
+  readonly columns: readonly string[];
+  /** The rows once more, each an array of values in the order of the columns. */
+  readonly arrays: readonly (readonly Value[])[];
+};
+
+/** What one write did. */
+export interface ExecuteResult<R = Row> {
+  /** Rows that the statement itself inserted, updated or deleted. */
+  rowsAffected: number;
+  /** The rowid of the last row that this statement inserted; 0 where it inserted none. */
+  lastInsertRowid: number | bigint;
+  /** The log index at which the write was applied. */
+  index: number;
+  /** The rows of a RETURNING clause. */
+  rows: Rows<R>;
+}
+
+/** One member of the cluster. */
+export interface Member {
+  nodeId: string;
+  /** Its address; empty for a standalone node. */
+  address: string;
+  role: Role;
+  /** Whether it answers now; `null` where it was not asked. */
+  reachable: boolean | null;
+  /** The index that it has applied, where known. */
+  appliedIndex: number | null;
+}
+
+/** What a node knows about itself and its cluster at one moment. */
+export interface Status {
+  nodeId: string;
+  /** The cluster's id, 32 hexadecimal digits. */
+  clusterId: string;
+  role: Role;
+  state: "leader" | "follower" | "candidate" | "learner" | "stopped";
+  /** The node that leads, as far as this node knows. */
+  leaderId: string | null;
+  /** The current Raft term. */
+  term: number;
+  /** The index of the last entry in this node's log. */
+  lastLogIndex: number;
+  /** The index up to which this node knows entries to be committed. */
+  commitIndex: number;
+  /** The index up to which entries are applied to this node's database. */
+  appliedIndex: number;
+  /** The index up to which the database survives a power cut without the log. */
+  durableIndex: number;
+  /** The last index that was purged from the log. */
+  purgedIndex: number;
+  /** Bytes of log on disk. */
+  logBytes: number;
+  /** The address at which other nodes reach this one; `null` for a standalone node. */
+  address: string | null;
+  /** Why the last peer that was turned away was turned away. */
+  lastRefusal: string | null;
+  /** `reachable` and `appliedIndex` are known only of this node; ask `members()` for the others. */
+  members: Member[];
+}
+
+/** A hash of the logical content, and the applied index that it belongs to. */
+export interface ContentHash {
+  /** SHA-256, 64 hexadecimal digits. */
+  hash: string;
+  index: number;
+}
+
+/** Options of `open`. */
+export interface OpenOptions {
+  /**
+   * The name of this node in its cluster, 1 to 64 of `a-z A-Z 0-9 . _ -`. By default it is made
+   * once and kept in the directory.
+   */
+  nodeId?: string | undefined;
+  /** The address, `"host:port"`, to listen at for other nodes. Without it: no network at all. */
+  listen?: string | undefined;
+  /** The address at which other nodes reach this one; by default `listen`. */
+  advertise?: string | undefined;
+  /**
+   * Addresses of members of the cluster to join. Joining again is harmless; an empty directory with
+   * a `join` list never starts a cluster of its own.
+   */
+  join?: readonly string[] | undefined;
+  /** A secret that all nodes share; it encrypts and authenticates their connections. */
+  secret?: string | undefined;
+  /** PEM file of the authority that signed every node's certificate; instead of `secret`. */
+  ca?: string | URL | undefined;
+  /** PEM file of this node's certificate chain. */
+  cert?: string | URL | undefined;
+  /** PEM file of this node's private key. */
+  key?: string | URL | undefined;
+  /** Allow plain TCP beyond loopback. Anyone who reaches the port can read and write. */
+  insecure?: boolean | undefined;
+  /** `"voter"` by default, or `"learner"` for a copy that does not vote. */
+  role?: Role | undefined;
+  /**
+   * Seconds that `open` waits until the node has joined and can serve, and the default deadline of
+   * every call; 10 by default.
+   */
+  timeout?: number | undefined;
+  /** The level of reads that do not name one; `"session"` by default. */
+  consistency?: Consistency | undefined;
+  /** Bytes of log after which its applied and durable part is purged; 64 MiB by default. */
+  maxLogBytes?: number | undefined;
+  /** Give every INTEGER as a `bigint`, also one that a `number` could hold. */
+  bigint?: boolean | undefined;
+  /** Gives up opening; what was begun is closed again. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Options of every call. */
+export interface CallOptions {
+  /** Seconds; by default the node's. */
+  timeout?: number | undefined;
+  /** Rejects the call at once with an `AbortError`. Aborted does not mean not written. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Options of calls without a deadline of their own. */
+export type SignalOptions = Pick<CallOptions, "signal">;
+
+/** Options of `query`. */
+export interface QueryOptions extends CallOptions {
+  /** How fresh the answer must be; by default the node's level. */
+  consistency?: Consistency | undefined;
+  /** No answer (`Unavailable`) if this node was not in touch with a leader for so many seconds. */
+  maxStaleness?: number | undefined;
+}
