@@ -135,7 +135,19 @@ fn step_all(
     let user = UserStatement::begin(keyword);
     let fail = |error: rusqlite::Error| explain(&user, without_offset(role, error));
 
-    let mut prepared = conn.prepare_cached(sql).map_err(fail)?;
+    let mut prepared = match conn.prepare_cached(sql) {
+        // SQLite compiles with the schema that this connection read last, and of some errors it
+        // does not ask whether that is still the one in the file.
+        Err(_) if role == Role::Reader => {
+            drop(user.denial());
+            user.pause();
+            reload_schema(conn).map_err(Failure::Node)?;
+            user.resume();
+            conn.prepare_cached(sql)
+        }
+        result => result,
+    }
+    .map_err(fail)?;
     if role == Role::Reader && !prepared.readonly() {
         return Err(Failure::Statement(authorizer::write_in_query()));
     }

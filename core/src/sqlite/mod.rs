@@ -16,6 +16,7 @@ mod functions;
 mod image;
 mod install;
 mod internal;
+mod math;
 mod meta;
 mod readers;
 mod recent;

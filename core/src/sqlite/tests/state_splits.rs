@@ -51,6 +51,7 @@ const STATEMENTS: &[&str] = &[
     "DELETE FROM notes WHERE rowid % 5 = ?1 % 5",
     "INSERT INTO boxes VALUES (NULL, ?1, ?1 + 3)",
     "DELETE FROM boxes WHERE x0 < ?1 % 4",
+    "ANALYZE",
     "INSERT INTO nowhere VALUES (?1)",
     "SELEC ?1",
 ];
