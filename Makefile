@@ -1,6 +1,9 @@
 # make demo   sets everything up and runs the main example (three processes, a killed leader)
 # make test   runs every test in every folder, and lint
 #
+# make fuzz-determinism   generated statements through a cluster, compared throughout
+# make bench-apply        what applying costs against plain SQLite
+#
 # A fresh machine needs Rust, Python 3.10+ and a C compiler; the rest goes into .venv and target.
 # Another interpreter: make PYTHON=python3.12 ... (before .venv exists, or after make clean-venv)
 
@@ -25,7 +28,11 @@ PACKAGE_SOURCES := Cargo.toml Cargo.lock $(wildcard .cargo/config.toml) \
 export PYO3_PYTHON := $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test setup lint fmt rust-lint rust-test python-lint python-test conformance-test \
+# For fuzz-determinism: how long and how many at most; QUORUMLITE_FUZZ_SEED=... repeats a run.
+FUZZ_SECONDS ?= 3600
+FUZZ_STATEMENTS ?= 100000
+
+.PHONY: fuzz-determinism bench-apply demo test setup lint fmt rust-lint rust-test python-lint python-test conformance-test \
 	example-test check-tools clean-venv
 .DELETE_ON_ERROR:
 
@@ -47,6 +54,13 @@ rust-lint: $(STAMPS)/venv
 rust-test: $(STAMPS)/venv
 	@echo "== rust: tests"
 	cargo test $(CARGO_FLAGS) --workspace
+
+fuzz-determinism: $(STAMPS)/venv
+	QUORUMLITE_FUZZ_SECONDS=$(FUZZ_SECONDS) QUORUMLITE_FUZZ_STATEMENTS=$(FUZZ_STATEMENTS) \
+	cargo test $(CARGO_FLAGS) -p quorumlite --test determinism -- --nocapture
+
+bench-apply: $(STAMPS)/venv
+	cargo test $(CARGO_FLAGS) --release -p quorumlite --lib cost_of_applying -- --ignored --nocapture
 
 python-lint: $(STAMPS)/tools
 	@echo "== python: format, lint, stubs and the list of error codes"

@@ -142,6 +142,45 @@ pub(super) fn vacuum() -> Error {
     .into_error()
 }
 
+/// The refusal of BEGIN and its like.
+pub(super) fn transaction_control() -> Error {
+    transaction_control_denial().into_error()
+}
+
+fn transaction_control_denial() -> Denial {
+    Denial(
+        "FORBIDDEN_TRANSACTION_CONTROL",
+        "BEGIN, COMMIT, ROLLBACK, SAVEPOINT and RELEASE are not for statements of their own: use \
+         execute_batch() for a list that applies as a whole, or transaction()"
+            .into(),
+    )
+}
+
+/// The refusal of ATTACH and DETACH.
+pub(super) fn attach() -> Error {
+    attach_denial().into_error()
+}
+
+fn attach_denial() -> Denial {
+    Denial(
+        "FORBIDDEN_ATTACH",
+        "ATTACH and DETACH would bring in files that are not replicated: open a second node for a \
+         second database"
+            .into(),
+    )
+}
+
+/// The refusal of temporary tables, views and triggers.
+pub(super) fn temporary() -> Error {
+    temp().into_error()
+}
+
+/// The refusal of a pragma in a write, if it is refused.
+pub(super) fn refused_pragma(name: &str, has_value: bool) -> Option<Error> {
+    let allowed = pragma_allowed(Role::Writer, Stage::Prepare, name, has_value);
+    (!allowed).then(|| pragma(Role::Writer, name).into_error())
+}
+
 /// The refusal of names that belong to the state machine.
 pub(super) fn internal_table() -> Error {
     internal_table_denial().into_error()
@@ -160,18 +199,8 @@ fn check(role: Role, stage: Stage, context: &AuthContext<'_>) -> Result<(), Deni
     use AuthAction as A;
     match context.action {
         A::Select | A::Recursive => Ok(()),
-        A::Transaction { .. } | A::Savepoint { .. } => Err(Denial(
-            "FORBIDDEN_TRANSACTION_CONTROL",
-            "BEGIN, COMMIT, ROLLBACK, SAVEPOINT and RELEASE are not for statements of their own: \
-             use execute_batch() for a list that applies as a whole, or transaction()"
-                .into(),
-        )),
-        A::Attach { .. } | A::Detach { .. } => Err(Denial(
-            "FORBIDDEN_ATTACH",
-            "ATTACH and DETACH would bring in files that are not replicated: open a second node \
-             for a second database"
-                .into(),
-        )),
+        A::Transaction { .. } | A::Savepoint { .. } => Err(transaction_control_denial()),
+        A::Attach { .. } | A::Detach { .. } => Err(attach_denial()),
         A::Pragma { pragma_name, pragma_value } => {
             if pragma_allowed(role, stage, pragma_name, pragma_value.is_some()) {
                 Ok(())
