@@ -9,7 +9,11 @@ PAGE = ROOT / "docs" / "errors.md"
 
 # A code is named where an error is made, or has the prefix of a family and goes through a helper.
 MADE = re.compile(r'\bError::new\(\s*(?:\w+::)*ErrorKind::(\w+),\s*"([A-Z][A-Z0-9_]*)"')
-CONFIG = re.compile(r'\bError::config\(\s*"([A-Z][A-Z0-9_]*)"')
+# Helpers with a kind of their own.
+HELPERS = [
+    (re.compile(r'\bError::config\(\s*"([A-Z][A-Z0-9_]*)"'), "Config"),
+    (re.compile(r'\bnode_error\(\s*"([A-Z][A-Z0-9_]*)"'), "Unavailable"),
+]
 FAMILY = re.compile(r'"((?:BUSY|CONFIG|CORRUPTION|FORBIDDEN|SQL)_[A-Z0-9_]+)"')
 
 
@@ -28,15 +32,18 @@ def main() -> int:
     for line in PAGE.read_text("utf-8").splitlines():
         if line.startswith("## "):
             section = re.split(r"\W", line[3:])[0]
-        elif row := re.match(r"\| `([A-Z][A-Z0-9_]*)` \|", line):
-            listed[row[1]] = section
+        elif line.startswith("| `"):
+            # One row may list several codes.
+            for code in re.findall(r"`([A-Z][A-Z0-9_]*)`", line.split("|")[1]):
+                listed[code] = section
 
     problems = []
     texts = list(source_files())
     for path, text in texts:
         where = path.relative_to(ROOT)
         kinds = {code: kind for kind, code in MADE.findall(text)}
-        kinds.update(dict.fromkeys(CONFIG.findall(text), "Config"))
+        for helper, kind in HELPERS:
+            kinds.update(dict.fromkeys(helper.findall(text), kind))
         for code in sorted(kinds.keys() | set(FAMILY.findall(text))):
             if code.startswith("SQLITE_"):
                 continue  # SQLite's own names: the page refers to its list

@@ -70,7 +70,7 @@ impl Drop for Handle {
 /// Starts to open a node.
 #[pyfunction]
 #[pyo3(signature = (dir, node_id, listen, advertise, join, secret, ca, cert, key, insecure, role,
-                    timeout, consistency, max_log_bytes))]
+                    timeout, consistency, max_log_bytes, check_interval))]
 #[expect(clippy::too_many_arguments, reason = "one for each option, named by the Python front")]
 pub(crate) fn open(
     py: Python<'_>,
@@ -88,6 +88,7 @@ pub(crate) fn open(
     timeout: Any<'_, '_>,
     consistency: Any<'_, '_>,
     max_log_bytes: Any<'_, '_>,
+    check_interval: Any<'_, '_>,
 ) -> PyResult<Operation> {
     let mut config = Config::new(convert::path("dir", dir)?)
         .join(convert::addresses("join", join)?)
@@ -129,6 +130,9 @@ pub(crate) fn open(
     }
     if let Some(bytes) = convert::byte_count("max_log_bytes", max_log_bytes)? {
         config = config.max_log_bytes(bytes);
+    }
+    if let Some(interval) = convert::seconds("check_interval", check_interval)? {
+        config = config.check_interval(interval);
     }
     config.validate().map_err(|e| to_py(py, e))?;
     let process = Process::current();
@@ -321,6 +325,9 @@ impl NativeNode {
         d.set_item("purged_index", s.purged_index)?;
         d.set_item("log_bytes", s.log_bytes)?;
         d.set_item("address", s.address)?;
+        d.set_item("checked_index", s.checked_index)?;
+        d.set_item("divergence", s.divergence)?;
+        d.set_item("last_refusal", s.last_refusal)?;
         Ok((d, members_to_py(py, &s.members)?))
     }
 

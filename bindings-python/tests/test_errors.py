@@ -53,6 +53,8 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"consistency": "eventual"}, quorumlite.ConfigError, '"session"'),
     ({"consistency": 1}, TypeError, "consistency must be str, not int"),
     ({"max_log_bytes": 1}, quorumlite.ConfigError, "1048576"),
+    ({"check_interval": 0.5}, quorumlite.ConfigError, "check_interval must be 1 to"),
+    ({"check_interval": NAN}, ValueError, "check_interval must be a number of seconds"),
     ({"max_log_bytes": -1}, ValueError, "number of bytes"),
     ({"max_log_bytes": 2**64}, ValueError, "number of bytes"),
     ({"max_log_bytes": 1.5e9}, TypeError, "number of bytes .*, not float"),

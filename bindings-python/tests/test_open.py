@@ -4,6 +4,7 @@ import gc
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_execute_batch_takes_an_iterator(node: quorumlite.Node) -> None:
     assert [r.last_insert_rowid for r in many] == list(range(1, 501))
 
 
-@pytest.mark.parametrize("level", ["none", "session", "weak", "linearizable"])
+@pytest.mark.parametrize("level", ["none", "session", "weak", "linearizable", "strong"])
 def test_query_at_every_level(node: quorumlite.Node, level: quorumlite.Consistency) -> None:
     node.execute("INSERT INTO t(v) VALUES (1)")
     assert node.query("SELECT v FROM t", consistency=level) == [(1,)]
@@ -81,10 +82,48 @@ def test_status_and_members(node: quorumlite.Node) -> None:
     assert status.address is None
     assert status.applied_index <= status.commit_index <= status.last_log_index
     assert [m.node_id for m in status.members] == [status.node_id]
+    assert status.last_refusal is None
+    assert (status.checked_index, status.divergence) == (0, None)
     (member,) = node.members()
     assert (member.node_id, member.role, member.reachable) == (status.node_id, "voter", True)
     with pytest.raises(AttributeError):
         status.term = 5  # type: ignore[misc]
+
+
+def test_status_says_who_was_turned_away(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with quorumlite.open(tmp_path / "a", node_id="a", listen=address, secret="right") as a:
+        with pytest.raises(quorumlite.ForbiddenError, match="secret") as refused:
+            quorumlite.open(
+                tmp_path / "b",
+                node_id="b",
+                listen=f"127.0.0.1:{free_port()}",
+                join=[address],
+                secret="wrong",
+            )
+        assert refused.value.code == "FORBIDDEN_SECRET"
+        refusal = a.status().last_refusal
+        assert refusal is not None
+        assert "secret" in refusal
+
+
+def test_status_knows_only_of_itself_whether_it_is_reachable(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    first = f"127.0.0.1:{free_port()}"
+    options = {"secret": "correct horse"}
+    with (
+        quorumlite.open(tmp_path / "a", node_id="a", listen=first, **options) as a,
+        quorumlite.open(
+            tmp_path / "b",
+            node_id="b",
+            listen=f"127.0.0.1:{free_port()}",
+            join=[first],
+            **options,
+        ),
+    ):
+        assert {m.node_id: m.reachable for m in a.status().members} == {"a": True, "b": None}
+        assert {m.node_id: m.reachable for m in a.members()} == {"a": True, "b": True}
 
 
 def test_content_hash_is_of_the_content(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_users_program(tmp_path: Path) -> None:
                         print(row[0], row["name"], d)
                     first, second = node.query("x")[0]
                     leader: str | None = node.status().leader_id
-                    reachable: list[bool] = [m.reachable for m in node.members()]
+                    reachable: list[bool | None] = [m.reachable for m in node.members()]
                     print(leader, reachable, first, second)
                     try:
                         node.close()

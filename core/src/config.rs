@@ -136,6 +136,7 @@ pub struct Config {
     pub(crate) timeout: Duration,
     pub(crate) consistency: Consistency,
     pub(crate) max_log_bytes: u64,
+    pub(crate) check_interval: Option<Duration>,
 }
 
 /// The longest accepted `timeout`, in seconds (a day).
@@ -156,6 +157,7 @@ impl Config {
             timeout: Duration::from_secs(10),
             consistency: Consistency::Session,
             max_log_bytes: 64 * 1024 * 1024,
+            check_interval: None,
         }
     }
 
@@ -245,6 +247,14 @@ impl Config {
         self
     }
 
+    /// How often this node, while it leads, has all replicas hash their content at one log index
+    /// and compare; never unless set, at least one second. Every hash reads the whole database once.
+    /// [`Status::divergence`](crate::Status::divergence) says what was found.
+    pub fn check_interval(mut self, interval: Duration) -> Self {
+        self.check_interval = Some(interval);
+        self
+    }
+
     /// Checks every option by itself and against the others.
     ///
     /// # Errors
@@ -266,6 +276,15 @@ impl Config {
                     "timeout must be more than 0 and at most {MAX_TIMEOUT_SECONDS} seconds, not {}",
                     self.timeout.as_secs_f64()
                 ),
+            ));
+        }
+        if self
+            .check_interval
+            .is_some_and(|i| i < Duration::from_secs(1) || i.as_secs_f64() > MAX_TIMEOUT_SECONDS)
+        {
+            return Err(Error::config(
+                "CONFIG_LIMIT",
+                format!("check_interval must be 1 to {MAX_TIMEOUT_SECONDS} seconds"),
             ));
         }
         if self.max_log_bytes < 1024 * 1024 {

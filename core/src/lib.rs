@@ -1,4 +1,47 @@
 //! SQLite that lives inside the application and keeps a quorum of copies.
+//!
+//! A [`Node`] runs Raft and SQLite in this process. Alone, it is an embedded database that needs no
+//! network. With [`Config::listen`] it is a member of a cluster: every write is on disk on a majority
+//! of the voters when [`Node::execute`] returns, and every node has a full copy to read from.
+//!
+//! ```
+//! use quorumlite::{Config, Node, params};
+//!
+//! # #[tokio::main(flavor = "multi_thread")]
+//! # async fn main() -> quorumlite::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path();
+//! let node = Node::open(Config::new(path)).await?;
+//! node.execute("CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT)", ()).await?;
+//! let ann = node.execute("INSERT INTO person(name) VALUES (?)", params!["ann"]).await?;
+//! assert_eq!(ann.last_insert_rowid, 1);
+//! for row in node.query("SELECT id, name FROM person", ()).await?.iter() {
+//!     println!("{:?} {:?}", row[0], row.get("name"));
+//! }
+//! node.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A cluster takes an address and a secret that all its nodes share; the first node has no `join`:
+//!
+//! ```no_run
+//! # use quorumlite::{Config, Node};
+//! # async fn cluster() -> quorumlite::Result<()> {
+//! let first = Config::new("data/n1").listen("10.0.0.1:7001").secret("a long random text");
+//! let second = Config::new("data/n2")
+//!     .listen("10.0.0.2:7001")
+//!     .join(["10.0.0.1:7001"])
+//!     .secret("a long random text");
+//! # Node::open(first).await?; Node::open(second).await?; Ok(()) }
+//! ```
+//!
+//! **Never open the database file in the data directory with another SQLite library in the same
+//! process** (Python's `sqlite3`, another crate): POSIX file locks belong to the process, and closing
+//! such a second connection drops the locks of this one
+//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
+//!
+//! A call that is cancelled (its future dropped) is not undone: a write may still be applied.
 
 mod cluster;
 mod config;

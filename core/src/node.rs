@@ -266,6 +266,7 @@ impl Node {
                 }
             })
             .collect();
+        let found = core.replica_check.found();
         let role = members.iter().find(|m| m.node_id == core.node_id()).map(|m| m.role);
         Ok(Status {
             node_id: core.node_id().to_owned(),
@@ -282,6 +283,8 @@ impl Node {
             purged_index: raft.purged_index,
             log_bytes: core.consensus.log_bytes(),
             address: core.address().map(str::to_owned),
+            checked_index: found.checked_index,
+            divergence: found.divergence,
             last_refusal: core.last_refusal(),
             members,
         })

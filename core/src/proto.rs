@@ -66,6 +66,9 @@ pub(crate) struct CommandBatch {
     pub timestamp_us: i64,
     #[prost(message, repeated, tag = "2")]
     pub commands: Vec<Command>,
+    /// Every replica hashes its content as it is after this entry.
+    #[prost(bool, tag = "3")]
+    pub check_replicas: bool,
 }
 
 /// Rows of a result, values in row order.
@@ -184,6 +187,20 @@ pub(crate) struct PingResponse {
     /// See [`JoinRequest::instance`].
     #[prost(bytes = "vec", tag = "2")]
     pub instance: Vec<u8>,
+}
+
+/// What is the hash of your content at this applied index?
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct HashRequest {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+}
+
+/// The hash; empty where it is not known (yet).
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct HashResponse {
+    #[prost(string, tag = "1")]
+    pub hash: String,
 }
 
 /// A Raft vote.
@@ -369,6 +386,7 @@ pub(crate) enum Method {
     TransferLeadership = 34,
     Ping = 35,
     JoinVia = 36,
+    ReplicaHash = 37,
 }
 
 impl Method {
@@ -391,6 +409,7 @@ impl Method {
             TransferLeadership,
             Ping,
             JoinVia,
+            ReplicaHash,
         ]
         .into_iter()
         .find(|m| *m as u32 == n)

@@ -32,6 +32,12 @@ pub struct Status {
     pub log_bytes: u64,
     /// The address at which other nodes reach this one; none for a standalone node.
     pub address: Option<String>,
+    /// The latest log index at which this replica was compared with the others and found equal; 0
+    /// where it never was. See [`Config::check_interval`](crate::Config::check_interval).
+    pub checked_index: u64,
+    /// The first difference between replicas that was found, with the log index and the hashes.
+    /// Restore the node that differs from the majority: remove its directory and join again.
+    pub divergence: Option<String>,
     /// Why the last peer that was turned away at this node's port was turned away: another secret,
     /// another cluster, no TLS.
     pub last_refusal: Option<String>,

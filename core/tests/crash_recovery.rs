@@ -29,7 +29,8 @@ fn child_node() {
     let setup: Vec<&str> = setup.split('|').collect();
     let [dir, id, listen, join, first] = setup[..] else { panic!("bad setup") };
     let join: Vec<&str> = join.split(',').filter(|a| !a.is_empty()).collect();
-    let config = member(std::path::Path::new(dir), id, listen, &join);
+    // A small log: it is purged, and nodes that come back receive snapshots, while leaders die.
+    let config = member(std::path::Path::new(dir), id, listen, &join).max_log_bytes(1024 * 1024);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -38,7 +39,7 @@ fn child_node() {
     let first: i64 = first.parse().expect("a number");
     runtime.block_on(async {
         let node = Node::open(config).await.expect("the child opens");
-        let ledger = "CREATE TABLE IF NOT EXISTS ledger(node TEXT, seq INTEGER)";
+        let ledger = "CREATE TABLE IF NOT EXISTS ledger(node TEXT, seq INTEGER, ballast BLOB)";
         node.execute(ledger, ()).await.expect("the ledger");
         println!("\nopen");
         let id = id.to_owned();
@@ -98,8 +99,9 @@ fn child_node() {
 async fn write(node: Node, id: String, first: i64, stopped: tokio::sync::watch::Receiver<bool>) {
     let mut seq = first;
     while !*stopped.borrow() {
-        let sql = "INSERT INTO ledger VALUES (?, ?)";
-        match node.execute(sql, params![id.as_str(), seq]).await {
+        let sql = "INSERT INTO ledger VALUES (?, ?, ?)";
+        let ballast = vec![seq as u8; 1000];
+        match node.execute(sql, params![id.as_str(), seq, ballast]).await {
             Ok(_) => println!("ack {seq}"),
             Err(e) => println!("unknown {seq} {}", e.code()),
         }

@@ -173,9 +173,11 @@ async fn without_a_majority_writes_fail_and_local_reads_go_on() {
     cluster.nodes[0].execute("CREATE TABLE t(a)", ()).await.unwrap();
     cluster.nodes[0].execute("INSERT INTO t VALUES (1)", ()).await.unwrap();
     equal_content(&cluster.nodes.iter().collect::<Vec<_>>()).await;
-    cluster.nodes[1].close().await.unwrap();
-    cluster.nodes[2].close().await.unwrap();
-    let left = &cluster.nodes[0];
+    let leader = cluster.leader().await;
+    let left = &cluster.nodes[(leader + 1) % 3];
+    let term = left.status().unwrap().term;
+    cluster.nodes[leader].close().await.unwrap();
+    cluster.nodes[(leader + 2) % 3].close().await.unwrap();
     let options = quorumlite::WriteOptions { timeout: Some(Duration::from_secs(2)) };
     let write = Statement::from("INSERT INTO t VALUES (2)");
     let e = left.execute_with(write, options).await.unwrap_err();
@@ -195,6 +197,16 @@ async fn without_a_majority_writes_fail_and_local_reads_go_on() {
     };
     let e = left.query_with(Statement::from("SELECT a FROM t"), options).await.unwrap_err();
     assert_eq!(e.code(), "STALE");
+    // A leader that is gone is not called one for ever.
+    eventually("no leader is named", || async {
+        left.status().unwrap().leader_id.is_none().then_some(())
+    })
+    .await;
+    let wait = Some(Duration::from_millis(50));
+    assert_eq!(left.wait_for_leader(wait).await.unwrap_err().code(), "NO_LEADER");
+    // It asked for votes all the time, but only the Pre-Vote kind (Raft thesis 9.6): when the others
+    // come back, its term does not push their leader aside.
+    assert_eq!(left.status().unwrap().term, term);
     left.close().await.unwrap();
 }
 

@@ -34,6 +34,7 @@ def open(
     timeout: float | None = None,
     consistency: Consistency = "session",
     max_log_bytes: int | None = None,
+    check_interval: float | None = None,
 ) -> Node:
     """Open a node in the data directory ``dir``, which is created if it does not exist.
 
@@ -64,6 +65,9 @@ def open(
         consistency: The level of reads that do not name one.
         max_log_bytes: How large the Raft log may grow before its applied and durable part is
             purged; 64 MiB by default.
+        check_interval: How often, in seconds, this node has all replicas hash their content and
+            compare while it leads (at least 1); by default never. ``Status.divergence`` says what
+            was found.
 
     Raises:
         ConfigError: An option is wrong, or options contradict each other.
@@ -85,6 +89,7 @@ def open(
         timeout,
         consistency,
         max_log_bytes,
+        check_interval,
     )
     return Node._of(operation.wait(), os.fspath(dir))
 

@@ -25,7 +25,7 @@ class _MemberFields(TypedDict):
     node_id: str
     address: str
     role: Role
-    reachable: bool
+    reachable: bool | None
     applied_index: int | None
 
 @type_check_only
@@ -43,6 +43,9 @@ class _StatusFields(TypedDict):
     purged_index: int
     log_bytes: int
     address: str | None
+    checked_index: int
+    divergence: str | None
+    last_refusal: str | None
 
 # Arguments are `object` where the native side does the checking.
 
@@ -98,6 +101,7 @@ def open(
     timeout: object,
     consistency: object,
     max_log_bytes: object,
+    check_interval: object,
 ) -> Operation[NativeNode]: ...
 def _shutdown() -> None: ...
 

@@ -43,8 +43,8 @@ class Member:
     """Its address; empty for a standalone node."""
     role: Role
     """Whether it votes."""
-    reachable: bool
-    """Whether it answers now."""
+    reachable: bool | None
+    """Whether it answers now; ``None`` where it was not asked."""
     applied_index: int | None
     """The index that it has applied, where known."""
 
@@ -79,8 +79,14 @@ class Status:
     """Bytes of log on disk."""
     address: str | None
     """The address at which other nodes reach this one; none for a standalone node."""
+    checked_index: int
+    """The latest log index at which this replica was found equal to the others; 0 for never."""
+    divergence: str | None
+    """The first difference between replicas that was found; see the option ``check_interval``."""
+    last_refusal: str | None
+    """Why the last peer that was turned away at this node's port was turned away."""
     members: list[Member]
-    """All members."""
+    """All members; ``Node.members`` also asks the others whether they answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ async def open(
     timeout: float | None = None,
     consistency: Consistency = "session",
     max_log_bytes: int | None = None,
+    check_interval: float | None = None,
 ) -> AsyncNode:
     """Open a node; see ``quorumlite.open`` for the options and the warnings."""
     operation = _quorumlite.open(
@@ -81,6 +82,7 @@ async def open(
         timeout,
         consistency,
         max_log_bytes,
+        check_interval,
     )
     return AsyncNode._of(await _settle(operation), os.fspath(dir))
 

@@ -119,12 +119,19 @@ impl ClusterCore {
         let mut watch = self.consensus.watch();
         let mut pause = MIN_PAUSE;
         let mut unknown = false;
+        let mut asked = None;
         loop {
             if let Some(e) = self.stopped() {
                 return Err(if unknown { maybe_applied(e.message()) } else { e });
             }
             let last;
-            let attempt = match self.consensus.leader_address() {
+            let leader = self.consensus.leader_address();
+            if leader != asked {
+                // Another leader deserves a try at once, and is not to blame for the last one.
+                pause = MIN_PAUSE;
+                asked.clone_from(&leader);
+            }
+            let attempt = match leader {
                 Some((id, _)) if id == self.consensus.node_id() => {
                     let at = tokio::time::Instant::from_std(deadline);
                     match tokio::time::timeout_at(at, local()).await {

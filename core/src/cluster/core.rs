@@ -12,6 +12,7 @@ use super::client::Identities;
 use super::directory::{DataDirectory, StoredIdentity, hex};
 use super::identity::Identity;
 use super::join::Wanted;
+use super::replica_check::{self, ReplicaCheck};
 use super::router::Router;
 use crate::config::{Config, Role, split_address};
 use crate::consensus::{Consensus, ReadBarrier};
@@ -21,6 +22,8 @@ use crate::transport::{Client, Local, Server, Tls};
 /// How long a member that starts again waits for a leader before `open` returns without one: when a
 /// whole cluster is started, somebody has to be the first. Calls wait by themselves.
 const RESTART_WAIT: Duration = Duration::from_secs(3);
+/// How often is looked whether a leader was heard.
+const CHECK: Duration = Duration::from_millis(10);
 /// How long one round of the read barrier may take before its readers try again.
 const BARRIER_ROUND: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,7 @@ pub(crate) struct ClusterCore {
     server: Option<Server>,
     pub(super) listen: Option<String>,
     address: Option<String>,
+    pub(crate) replica_check: ReplicaCheck,
     admitted: AtomicBool,
     closed: AtomicBool,
     /// Handles that were opened and not closed.
@@ -106,6 +110,7 @@ impl ClusterCore {
                 server,
                 listen: config.listen.clone(),
                 address,
+                replica_check: ReplicaCheck::default(),
                 admitted,
                 closed: AtomicBool::new(false),
                 handles: AtomicUsize::new(0),
@@ -117,7 +122,10 @@ impl ClusterCore {
             () = abandoned => Err(Error::closed()),
         };
         match entered {
-            Ok(()) => Ok(core),
+            Ok(()) => {
+                replica_check::start(&core, config.check_interval);
+                Ok(core)
+            }
             Err(e) => {
                 core.shutdown().await;
                 Err(e)
@@ -188,6 +196,7 @@ impl ClusterCore {
 
     /// The only member needs nobody's vote; it may have got an address, or lost one.
     async fn restart_alone(&self, wanted: &Wanted, deadline: Instant) -> Result<()> {
+        self.refuse_other_clusters(wanted, deadline).await?;
         self.consensus.elect().await?;
         self.wait_ready(deadline).await?;
         if self.address.is_some() && !self.is_member_as(wanted) {
@@ -210,10 +219,30 @@ impl ClusterCore {
         }
         self.wait_applied(self.consensus.commit_index(), deadline).await?;
         let patience = deadline.min(Instant::now() + RESTART_WAIT);
-        match self.wait_for_leader(patience).await {
-            Ok(_) => Ok(()),
-            Err(e) if e.code() == "NO_LEADER" => Ok(()),
-            Err(e) => Err(e),
+        if self.wait_in_touch(patience).await? {
+            return Ok(());
+        }
+        self.refuse_if_shut_out(deadline).await
+    }
+
+    /// Waits until this node leads, or a leader has sent it something since it was opened: the log
+    /// still names the last leader, which need not be there any more. False when the deadline
+    /// passes.
+    async fn wait_in_touch(&self, deadline: Instant) -> Result<bool> {
+        loop {
+            if let Some(e) = self.stopped() {
+                return Err(e);
+            }
+            if self.consensus.leader().is_some() && self.consensus.staleness().is_some() {
+                return Ok(true);
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Ok(false);
+            }
+            // Hearing from a known leader changes nothing that Raft reports: there is nothing to
+            // watch.
+            tokio::time::sleep(CHECK.min(deadline - now)).await;
         }
     }
 
@@ -234,9 +263,12 @@ impl ClusterCore {
             if let Some(leader) = self.consensus.leader() {
                 return Ok(leader);
             }
-            if !watch.changed(deadline).await {
-                return Err(self.stopped().unwrap_or_else(|| self.no_leader()));
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(self.no_leader());
             }
+            // That a known leader was heard again is no change that Raft reports.
+            watch.changed(deadline.min(now + CHECK)).await;
         }
     }
 

@@ -8,7 +8,7 @@ use crate::config::Role;
 use crate::consensus::codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, Method};
-use crate::transport::{CallError, Lane, Local};
+use crate::transport::{CallError, Lane, Local, Peer};
 
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
@@ -75,6 +75,71 @@ impl ClusterCore {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
+    }
+
+    /// Refuses to serve as a cluster of one where somebody in `join` belongs to another cluster:
+    /// this node was meant to join it, and its writes would silently stay apart. Whoever is not
+    /// there, or is no node, does not keep the only member from starting.
+    ///
+    /// # Errors
+    /// `Forbidden` (`FORBIDDEN_CLUSTER`).
+    pub(crate) async fn refuse_other_clusters(
+        &self,
+        wanted: &Wanted,
+        deadline: Instant,
+    ) -> Result<()> {
+        for (address, hello) in self.hellos(self.candidates(wanted), deadline).await {
+            match hello {
+                Err(e) if e.code() == "FORBIDDEN_CLUSTER" => {
+                    return Err(e.context(format!("cannot join through {address}")));
+                }
+                Err(e) => tracing::debug!(address, error = %e, "an address in join is no member"),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Why this member cannot take part: so many voters refuse it for good (it has another secret
+    /// than they, say) that the rest is no majority.
+    ///
+    /// # Errors
+    /// The refusal, `Forbidden`.
+    pub(crate) async fn refuse_if_shut_out(&self, deadline: Instant) -> Result<()> {
+        let members = self.consensus.members();
+        let voters = members.iter().filter(|m| m.role == Role::Voter).count();
+        let others = members.into_iter().filter(|m| m.node_id != self.consensus.node_id());
+        let addresses = others.filter(|m| m.role == Role::Voter).map(|m| m.address).collect();
+        let mut refusals: Vec<_> = self
+            .hellos(addresses, deadline)
+            .await
+            .into_iter()
+            .filter_map(|(address, hello)| Some((address, hello.err()?)))
+            .filter(|(_, e)| e.kind() == ErrorKind::Forbidden)
+            .collect();
+        if voters - refusals.len() > voters / 2 {
+            return Ok(());
+        }
+        match refusals.pop() {
+            Some((address, e)) => {
+                Err(e.context(format!("cannot take part in the cluster with {address}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Asks all addresses at once who is there.
+    async fn hellos(
+        &self,
+        addresses: Vec<String>,
+        deadline: Instant,
+    ) -> Vec<(String, Result<Peer>)> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let asked = addresses.into_iter().map(|address| async move {
+            let hello = self.client.hello(&address, left.min(HELLO_TIMEOUT)).await;
+            (address, hello.map_err(CallError::into_error))
+        });
+        futures_util::future::join_all(asked).await
     }
 
     /// The addresses to ask, each once, without this node's own.

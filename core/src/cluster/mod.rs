@@ -8,6 +8,7 @@ mod identity;
 mod join;
 mod members;
 mod registry;
+mod replica_check;
 mod router;
 
 pub(crate) use self::core::{ClusterCore, canonical};

@@ -99,6 +99,11 @@ impl ClusterCore {
                 let instance = self.identities.instance();
                 Ok(codec::encode(&proto::PingResponse { applied_index, instance }))
             }
+            Method::ReplicaHash => {
+                let request: proto::HashRequest = codec::decode(body, "a hash request")?;
+                let hash = self.consensus.hashes().get(request.index).unwrap_or_default();
+                Ok(codec::encode(&proto::HashResponse { hash }))
+            }
             raft => self.consensus.handle(raft, body).await,
         }
     }

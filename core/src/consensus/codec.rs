@@ -149,15 +149,23 @@ pub(crate) fn batch_to_entry(batch: &proto::CommandBatch) -> EntryData {
     EntryData(out.freeze())
 }
 
-/// Decodes the commands of one log entry: its timestamp in microseconds, and the commands.
-pub(crate) fn batch_from_entry(data: EntryData) -> Result<(i64, Vec<Command>)> {
+/// The commands of one log entry.
+pub(crate) struct Batch {
+    pub(crate) timestamp_us: i64,
+    pub(crate) commands: Vec<Command>,
+    /// Every replica hashes its content after this entry.
+    pub(crate) check_replicas: bool,
+}
+
+/// Decodes the commands of one log entry.
+pub(crate) fn batch_from_entry(data: EntryData) -> Result<Batch> {
     let mut body = data.0;
     if body.first() != Some(&ENTRY_COMMANDS) {
         return Err(malformed("a command entry"));
     }
     let batch: proto::CommandBatch = decode(body.split_off(1), "a command entry")?;
     let commands = batch.commands.into_iter().map(command_from_proto).collect::<Result<_>>()?;
-    Ok((batch.timestamp_us, commands))
+    Ok(Batch { timestamp_us: batch.timestamp_us, commands, check_replicas: batch.check_replicas })
 }
 
 fn put<M: Message>(message: &M, out: &mut BytesMut) {

@@ -8,6 +8,7 @@ mod network;
 mod proposer;
 mod raft;
 mod read_barrier;
+mod replica_hashes;
 mod service;
 mod snapshot;
 mod state_machine;

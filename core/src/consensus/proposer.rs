@@ -121,6 +121,7 @@ impl ProposerTask {
         let entry = codec::batch_to_entry(&proto::CommandBatch {
             timestamp_us: self.timestamp_us(),
             commands,
+            check_replicas: false,
         });
         let (responder, result) = ProgressResponder::<TypeConfig, _>::complete_only();
         if let Err(fatal) = self.raft.write(entry).responder(responder).await {

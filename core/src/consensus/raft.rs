@@ -18,6 +18,7 @@ use super::log_store::LogStore;
 use super::maintenance::Maintenance;
 use super::network::{Addresses, Network};
 use super::proposer::Proposer;
+use super::replica_hashes::ReplicaHashes;
 use super::service::RaftService;
 use super::snapshot::Incoming;
 use super::state_machine::{ApplyThread, StateMachine};
@@ -32,6 +33,9 @@ use crate::transport::Client;
 const HEARTBEAT: Duration = Duration::from_millis(100);
 const ELECTION_MIN: Duration = Duration::from_millis(500);
 const ELECTION_MAX: Duration = Duration::from_millis(1000);
+/// A leader that was not heard for so long is not called one any more: some heartbeats may be late,
+/// twice the longest election timeout is not.
+const LEADER_FORGOTTEN: Duration = Duration::from_millis(2000);
 
 /// One Raft node.
 pub(crate) struct Consensus {
@@ -41,6 +45,7 @@ pub(crate) struct Consensus {
     database: Database,
     applied: watch::Receiver<u64>,
     failure: watch::Receiver<Option<Error>>,
+    hashes: ReplicaHashes,
     service: RaftService,
     proposer: Proposer,
     maintenance: Maintenance,
@@ -94,6 +99,7 @@ impl Consensus {
             StateMachine::start(database.clone(), writer, incoming.dir().to_owned())?;
         let applied = machine.applied();
         let failure = machine.failure();
+        let hashes = machine.hashes();
 
         let node_id = NodeId::from(node_id);
         let addresses = Addresses::default();
@@ -131,6 +137,7 @@ impl Consensus {
             database,
             applied,
             failure,
+            hashes,
             service,
             proposer,
             maintenance,
@@ -169,23 +176,24 @@ impl Consensus {
         self.raft.metrics().borrow_watched().clone()
     }
 
-    /// The id of the node that leads, as far as this node knows.
+    /// The id of the node that leads, as far as this node knows. Raft itself remembers the last
+    /// leader for ever; one that was not heard for long is none.
     pub(crate) fn leader(&self) -> Option<String> {
-        self.raft
-            .metrics()
-            .borrow_watched()
-            .current_leader
-            .as_ref()
-            .map(|id| id.as_str().to_owned())
+        self.leader_address().map(|(id, _)| id)
     }
 
     /// The leader's id and address, as far as this node knows.
     pub(crate) fn leader_address(&self) -> Option<(String, String)> {
         let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let id = metrics.current_leader.as_ref()?;
-        let info = metrics.membership_config.membership().get_node(id)?;
-        Some((id.as_str().to_owned(), info.address.clone()))
+        let (id, address) = {
+            let metrics = metrics.borrow_watched();
+            let id = metrics.current_leader.clone()?;
+            let address = metrics.membership_config.membership().get_node(&id)?.address.clone();
+            (id, address)
+        };
+        let heard =
+            || self.service.last_contact().is_some_and(|at| at.elapsed() < LEADER_FORGOTTEN);
+        (id == self.node_id || heard()).then(|| (id.as_str().to_owned(), address))
     }
 
     /// Returns when anything that Raft reports has changed.
@@ -259,7 +267,7 @@ impl Consensus {
         };
         RaftStatus {
             state,
-            leader: m.current_leader.as_ref().map(|id| id.as_str().to_owned()),
+            leader: self.leader(),
             term: m.current_term,
             last_log_index: m.last_log_index.unwrap_or(0),
             commit_index: m.local_committed.map_or(0, |id| id.index),
@@ -314,6 +322,20 @@ impl Consensus {
             Ok(response) => Ok(response.log_id.index),
             Err(e) => Err(self.write_error(e)),
         }
+    }
+
+    /// Has every replica hash its content at the same index; only the leader can.
+    pub(crate) async fn check_replicas(&self) -> Result<()> {
+        let batch = proto::CommandBatch { check_replicas: true, ..Default::default() };
+        match self.raft.client_write(codec::batch_to_entry(&batch)).await {
+            Ok(_) => Ok(()),
+            Err(e) => Err(self.write_error(e)),
+        }
+    }
+
+    /// The hashes that this replica made.
+    pub(crate) fn hashes(&self) -> &ReplicaHashes {
+        &self.hashes
     }
 
     fn write_error(&self, e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Error {
@@ -474,12 +496,23 @@ impl Consensus {
 /// Notices every change that Raft reports.
 pub(crate) struct RaftWatch(openraft::type_config::alias::WatchReceiverOf<TypeConfig, Metrics>);
 
+/// The pause in the place of a change that cannot come.
+const STOPPED: Duration = Duration::from_millis(20);
+
 impl RaftWatch {
     /// Waits for the next change, at most until `deadline`. False: the deadline has passed or Raft
     /// has stopped.
     pub(crate) async fn changed(&mut self, deadline: Instant) -> bool {
-        let deadline = tokio::time::Instant::from_std(deadline);
-        matches!(tokio::time::timeout_at(deadline, self.0.changed()).await, Ok(Ok(())))
+        let until = tokio::time::Instant::from_std(deadline);
+        match tokio::time::timeout_at(until, self.0.changed()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(_)) => {
+                // Nobody may spin on a Raft that has stopped.
+                tokio::time::sleep_until(until.min(tokio::time::Instant::now() + STOPPED)).await;
+                false
+            }
+            Err(_) => false,
+        }
     }
 }
 

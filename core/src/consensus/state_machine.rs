@@ -16,6 +16,7 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, Raf
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::codec;
+use super::replica_hashes::ReplicaHashes;
 use super::snapshot::SnapshotData;
 use super::types::{self, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,6 +72,7 @@ pub(crate) struct StateMachine {
     failure: Failure,
     snapshot_built: Arc<AtomicBool>,
     incoming: PathBuf,
+    hashes: ReplicaHashes,
 }
 
 /// Waits for the apply thread to end.
@@ -97,7 +99,15 @@ impl StateMachine {
         let index = writer.applied().position.map_or(0, |p| p.index);
         let (applied_tx, applied) = watch::channel(index);
         let failure = Failure(Arc::new(watch::Sender::new(None)));
-        let apply = ApplyLoop { writer, queue, applied: applied_tx, failure: failure.clone() };
+        let hashes = ReplicaHashes::default();
+        let apply = ApplyLoop {
+            writer,
+            queue,
+            applied: applied_tx,
+            failure: failure.clone(),
+            database: database.clone(),
+            hashes: hashes.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name("quorumlite-apply".into())
             .spawn(move || apply.run())
@@ -115,6 +125,7 @@ impl StateMachine {
             failure,
             snapshot_built: Arc::default(),
             incoming,
+            hashes,
         };
         Ok((machine, ApplyThread(thread)))
     }
@@ -122,6 +133,11 @@ impl StateMachine {
     /// Follows the index that SQLite has applied.
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.clone()
+    }
+
+    /// The hashes that this replica made because the log asked for them.
+    pub(crate) fn hashes(&self) -> ReplicaHashes {
+        self.hashes.clone()
     }
 
     /// Follows why nothing is applied any more, if that is so.
@@ -267,6 +283,8 @@ struct ApplyLoop {
     queue: mpsc::Receiver<Work>,
     applied: watch::Sender<u64>,
     failure: Failure,
+    database: Database,
+    hashes: ReplicaHashes,
 }
 
 impl ApplyLoop {
@@ -335,11 +353,31 @@ impl ApplyLoop {
         let mut responders = Vec::with_capacity(entries.len());
         let mut decoded = Vec::with_capacity(entries.len());
         for (entry, responder) in entries {
+            let index = entry.log_id.index;
             responders.push(responder);
-            decoded.push(decode(entry));
+            let (entry, check) = match self.guarded(|_| decode(entry)) {
+                Ok(decoded) => decoded,
+                Err(_) => return,
+            };
+            decoded.push(entry);
+            if check {
+                // What is hashed must be what this very entry left.
+                self.commit(std::mem::take(&mut decoded), std::mem::take(&mut responders));
+                self.hashes.make(&self.database, index);
+            }
+        }
+        self.commit(decoded, responders);
+    }
+
+    fn commit(
+        &mut self,
+        entries: Vec<sqlite::Entry>,
+        responders: Vec<Option<ApplyResponder<TypeConfig>>>,
+    ) {
+        if entries.is_empty() {
+            return;
         }
         let result = self.guarded(|writer| {
-            let entries = decoded.into_iter().collect::<Result<Vec<_>>>()?;
             let results = writer.apply(entries)?;
             Ok((results, writer.applied()))
         });
@@ -368,17 +406,20 @@ fn install(writer: &mut Writer, path: &std::path::Path) -> Result<Applied> {
     writer.install(path)
 }
 
-fn decode(entry: types::Entry) -> Result<sqlite::Entry> {
+/// The entry as SQLite's writer takes it, and whether the replicas are to be compared after it.
+fn decode(entry: types::Entry) -> Result<(sqlite::Entry, bool)> {
     let position = Position { term: types::term_of(&entry.log_id), index: entry.log_id.index };
+    let mut check = false;
     let kind = match entry.payload {
         Payload::Blank => EntryKind::Blank,
         Payload::Membership(m) => {
             EntryKind::Membership(codec::encode(&codec::membership_to_proto(&m)))
         }
         Payload::Normal(data) => {
-            let (timestamp_us, commands) = codec::batch_from_entry(data)?;
-            EntryKind::Commands { timestamp_us, commands }
+            let batch = codec::batch_from_entry(data)?;
+            check = batch.check_replicas;
+            EntryKind::Commands { timestamp_us: batch.timestamp_us, commands: batch.commands }
         }
     };
-    Ok(sqlite::Entry { position, kind })
+    Ok((sqlite::Entry { position, kind }, check))
 }

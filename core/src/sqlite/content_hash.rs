@@ -34,14 +34,24 @@ mod tag {
 /// # Errors
 /// What SQLite says; `SQLITE_INTERRUPT` where the connection's deadline passed.
 pub(crate) fn content_hash(conn: &Connection) -> crate::Result<(String, u64)> {
-    hash_all(conn).map_err(error::internal)
+    content_hash_from(conn, || {})
 }
 
-fn hash_all(conn: &Connection) -> rusqlite::Result<(String, u64)> {
+/// As [`content_hash`]; calls `begun` once what will be hashed is fixed, whatever is committed
+/// later.
+pub(crate) fn content_hash_from(
+    conn: &Connection,
+    begun: impl FnOnce(),
+) -> crate::Result<(String, u64)> {
+    hash_all(conn, begun).map_err(error::internal)
+}
+
+fn hash_all(conn: &Connection, begun: impl FnOnce()) -> rusqlite::Result<(String, u64)> {
     let transaction = conn.unchecked_transaction()?;
     let mut hash = Sha256::new();
     hash.update(FORMAT);
     let index = applied_index(&transaction)?;
+    begun();
     for pragma in ["PRAGMA user_version", "PRAGMA application_id", "PRAGMA encoding"] {
         hash_rows(&transaction, pragma, &mut hash)?;
     }

@@ -139,6 +139,17 @@ impl Database {
         self.shared.readers.with_connection(Instant::now() + HASH_TIME, content_hash::content_hash)
     }
 
+    /// As [`Database::content_hash`], giving way to checkpoints and installations: these end it.
+    /// Calls `begun` once what will be hashed is fixed.
+    ///
+    /// # Errors
+    /// Those of reading; `SQLITE_INTERRUPT` where it gave way.
+    pub(crate) fn content_hash_from(&self, begun: impl FnOnce()) -> Result<(String, u64)> {
+        self.shared.readers.with_connection(Instant::now() + HASH_TIME, |conn| {
+            content_hash::content_hash_from(conn, begun)
+        })
+    }
+
     /// Closes what is not the writer's; the writer closes when dropped. Waits for a checkpoint that
     /// is running. Later calls fail with `Closed`.
     pub(crate) fn close(&self) {

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, missing_docs)]
 
+pub mod churn;
+pub mod proxy;
+
 use std::future::Future;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
