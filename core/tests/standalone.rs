@@ -181,3 +181,30 @@ async fn an_open_that_nobody_waits_for_any_more_releases_the_directory() {
     node.execute("CREATE TABLE t(a)", ()).await.unwrap();
     node.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forbidden_statement_is_refused_before_it_is_proposed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(standalone(&dir)).await.unwrap();
+    node.execute("CREATE TABLE t(a)", ()).await.unwrap();
+    let before = node.status().unwrap().last_log_index;
+    for sql in [
+        "BEGIN",
+        "ATTACH 'x' AS x",
+        "VACUUM",
+        "PRAGMA foreign_keys = OFF",
+        "CREATE TEMP TABLE x(a)",
+    ] {
+        let error = node.execute(sql, ()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Forbidden, "{sql}");
+        let error = node.execute_batch(["INSERT INTO t VALUES (1)", sql]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Forbidden, "{sql}");
+        assert!(error.message().starts_with("statement 1: "), "{error}");
+    }
+    assert_eq!(node.status().unwrap().last_log_index, before);
+    // What only the schema can tell is proposed, and refused when it is applied.
+    let error = node.execute("INSERT INTO t VALUES (sqlite_version())", ()).await.unwrap_err();
+    assert_eq!(error.code(), "FORBIDDEN_FUNCTION");
+    assert!(node.status().unwrap().last_log_index > before);
+    node.close().await.unwrap();
+}

@@ -13,6 +13,7 @@ use super::ClusterCore;
 use crate::consensus::codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, Method};
+use crate::sqlite::refuse_early;
 use crate::statement::{ExecuteResult, Rows, Statement};
 use crate::transport::{CallError, Lane};
 
@@ -210,6 +211,7 @@ impl ClusterCore {
         deadline: Instant,
     ) -> Result<Vec<ExecuteResult>> {
         let bytes = check_command(statements)?;
+        refuse_early(statements)?;
         let identity = self.identities.begin();
         let command = identity.command(statements);
         let request =

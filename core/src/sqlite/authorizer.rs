@@ -60,6 +60,16 @@ impl UserStatement {
         STAGE.set(Stage::Step);
     }
 
+    /// Lets statements of our own be compiled until [`UserStatement::resume`].
+    pub(super) fn pause(&self) {
+        STAGE.set(Stage::Internal);
+    }
+
+    /// Goes on with compiling the user's statement.
+    pub(super) fn resume(&self) {
+        STAGE.set(Stage::Prepare);
+    }
+
     /// Why the statement was refused, if it was.
     pub(super) fn denial(&self) -> Option<Error> {
         DENIAL.take()
@@ -78,6 +88,13 @@ pub(super) fn install(conn: &mut Connection, role: Role) -> crate::Result<()> {
         let stage = STAGE.get();
         if stage == Stage::Internal {
             return Authorization::Allow;
+        }
+        // Our tables are left out of a plain ANALYZE: how many rows they hold while a command is
+        // applied depends on how commands were put into transactions.
+        if let AuthAction::Analyze { table_name } = context.action
+            && starts_with(table_name, INTERNAL_PREFIX)
+        {
+            return Authorization::Ignore;
         }
         match check(role, stage, &context) {
             Ok(()) => Authorization::Allow,
@@ -125,6 +142,45 @@ pub(super) fn vacuum() -> Error {
     .into_error()
 }
 
+/// The refusal of BEGIN and its like.
+pub(super) fn transaction_control() -> Error {
+    transaction_control_denial().into_error()
+}
+
+fn transaction_control_denial() -> Denial {
+    Denial(
+        "FORBIDDEN_TRANSACTION_CONTROL",
+        "BEGIN, COMMIT, ROLLBACK, SAVEPOINT and RELEASE are not for statements of their own: use \
+         execute_batch() for a list that applies as a whole, or transaction()"
+            .into(),
+    )
+}
+
+/// The refusal of ATTACH and DETACH.
+pub(super) fn attach() -> Error {
+    attach_denial().into_error()
+}
+
+fn attach_denial() -> Denial {
+    Denial(
+        "FORBIDDEN_ATTACH",
+        "ATTACH and DETACH would bring in files that are not replicated: open a second node for a \
+         second database"
+            .into(),
+    )
+}
+
+/// The refusal of temporary tables, views and triggers.
+pub(super) fn temporary() -> Error {
+    temp().into_error()
+}
+
+/// The refusal of a pragma in a write, if it is refused.
+pub(super) fn refused_pragma(name: &str, has_value: bool) -> Option<Error> {
+    let allowed = pragma_allowed(Role::Writer, Stage::Prepare, name, has_value);
+    (!allowed).then(|| pragma(Role::Writer, name).into_error())
+}
+
 /// The refusal of names that belong to the state machine.
 pub(super) fn internal_table() -> Error {
     internal_table_denial().into_error()
@@ -143,18 +199,8 @@ fn check(role: Role, stage: Stage, context: &AuthContext<'_>) -> Result<(), Deni
     use AuthAction as A;
     match context.action {
         A::Select | A::Recursive => Ok(()),
-        A::Transaction { .. } | A::Savepoint { .. } => Err(Denial(
-            "FORBIDDEN_TRANSACTION_CONTROL",
-            "BEGIN, COMMIT, ROLLBACK, SAVEPOINT and RELEASE are not for statements of their own: \
-             use execute_batch() for a list that applies as a whole, or transaction()"
-                .into(),
-        )),
-        A::Attach { .. } | A::Detach { .. } => Err(Denial(
-            "FORBIDDEN_ATTACH",
-            "ATTACH and DETACH would bring in files that are not replicated: open a second node \
-             for a second database"
-                .into(),
-        )),
+        A::Transaction { .. } | A::Savepoint { .. } => Err(transaction_control_denial()),
+        A::Attach { .. } | A::Detach { .. } => Err(attach_denial()),
         A::Pragma { pragma_name, pragma_value } => {
             if pragma_allowed(role, stage, pragma_name, pragma_value.is_some()) {
                 Ok(())

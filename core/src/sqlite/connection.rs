@@ -76,7 +76,7 @@ pub(crate) fn open_writer(path: &Path) -> crate::Result<Connection> {
         "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0",
     )
     .map_err(error::internal)?;
-    functions::install(&conn)?;
+    functions::install_seeded_random(&conn)?;
     execute::install_update_hook(&conn);
     budget::install(&mut conn)?;
     authorizer::install(&mut conn, Role::Writer)?;
@@ -111,6 +111,7 @@ fn open(path: &Path, flags: OpenFlags) -> crate::Result<Connection> {
         conn.set_limit(*limit, *value).map_err(at)?;
     }
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    functions::install(&conn).map_err(|e| e.context(path.display()))?;
     // The file is opened lazily: touch it now, so that a file that is no database is told here.
     conn.query_row("PRAGMA schema_version", [], |_| Ok(())).map_err(at)?;
     Ok(conn)

@@ -19,6 +19,8 @@ pub(crate) struct CommandContext {
 struct Active {
     timestamp_us: i64,
     generator: Generator,
+    /// How often [`next_ordinal`] was asked.
+    ordinals: u64,
 }
 
 thread_local! {
@@ -41,6 +43,7 @@ pub(crate) fn enter(context: CommandContext) -> ContextGuard {
     let active = Active {
         timestamp_us: context.timestamp_us,
         generator: Generator::from_seed(context.seed),
+        ordinals: 0,
     };
     ContextGuard { previous: ACTIVE.replace(Some(active)), not_send: PhantomData }
 }
@@ -59,6 +62,16 @@ pub(super) fn is_active() -> bool {
 /// The time of the command being applied, in microseconds since 1970, if there is one.
 pub(super) fn timestamp_us() -> Option<i64> {
     ACTIVE.get().map(|active| active.timestamp_us)
+}
+
+/// The time of the command being applied and a number that counts up from 0 within it, if there is
+/// one.
+pub(super) fn next_ordinal() -> Option<(i64, u64)> {
+    let mut active = ACTIVE.get()?;
+    let ordinal = active.ordinals;
+    active.ordinals += 1;
+    ACTIVE.set(Some(active));
+    Some((active.timestamp_us, ordinal))
 }
 
 /// Fills `bytes` from the generator of the command being applied; false where there is none.

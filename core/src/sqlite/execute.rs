@@ -1,7 +1,7 @@
 //! Running one statement of a user's: compile (cached), bind, step, collect.
 
-use std::cell::Cell;
-use std::ffi::{c_char, c_int, c_void};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -73,6 +73,13 @@ pub(crate) fn run(
     if watch.saw_maximum() && !matches!(result, Err(Failure::Node(_))) {
         return Err(Failure::Statement(rowid_exhausted()));
     }
+    if let Some(table) = watch.merge_option_of()
+        && !matches!(result, Err(Failure::Node(_)))
+        && is_virtual(conn, &table).map_err(Failure::Node)?
+    {
+        forget_automerge(conn, &table).map_err(Failure::Node)?;
+        return Err(Failure::Statement(automerge()));
+    }
     let (rows, result_bytes) = result?;
     let rowid = conn.last_insert_rowid();
     let inserted = rowid != rowid_before || watch.last_inserted() == Some(rowid);
@@ -135,7 +142,19 @@ fn step_all(
     let user = UserStatement::begin(keyword);
     let fail = |error: rusqlite::Error| explain(&user, without_offset(role, error));
 
-    let mut prepared = conn.prepare_cached(sql).map_err(fail)?;
+    let mut prepared = match conn.prepare_cached(sql) {
+        // SQLite compiles with the schema that this connection read last, and of some errors it
+        // does not ask whether that is still the one in the file.
+        Err(_) if role == Role::Reader => {
+            drop(user.denial());
+            user.pause();
+            reload_schema(conn).map_err(Failure::Node)?;
+            user.resume();
+            conn.prepare_cached(sql)
+        }
+        result => result,
+    }
+    .map_err(fail)?;
     if role == Role::Reader && !prepared.readonly() {
         return Err(Failure::Statement(authorizer::write_in_query()));
     }
@@ -230,6 +249,36 @@ fn rowid_exhausted() -> Error {
     )
 }
 
+/// Whether there is a virtual table of this name.
+fn is_virtual(conn: &Connection, table: &str) -> crate::Result<bool> {
+    conn.prepare_cached(
+        "/* quorumlite */ SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE \
+         AND type = 'table' AND rootpage = 0",
+    )
+    .and_then(|mut statement| statement.exists([table]))
+    .map_err(error::internal)
+}
+
+/// Brings this connection back to where a fresh one is: the option is also kept in memory, which
+/// no rollback reaches. What this writes itself is rolled back.
+fn forget_automerge(conn: &Connection, table: &str) -> crate::Result<()> {
+    let name = table.replace('"', "\"\"");
+    conn.execute_batch(&format!(
+        "SAVEPOINT quorumlite_automerge; INSERT INTO \"{name}\"(\"{name}\") VALUES ('automerge=0'); \
+         ROLLBACK TO quorumlite_automerge; RELEASE quorumlite_automerge"
+    ))
+    .map_err(error::internal)
+}
+
+fn automerge() -> Error {
+    Error::new(
+        ErrorKind::Forbidden,
+        "FORBIDDEN_STATEMENT",
+        "automerge of an FTS3 or FTS4 table merges when a transaction ends, and each node has its \
+         own transactions: send 'merge=X,Y' or 'optimize' from time to time, or use FTS5",
+    )
+}
+
 /// Forgets where in a writer's statement an error was found: SQLite tells only when the statement
 /// is compiled for the first time, not when it comes from this node's statement cache and is
 /// compiled again, so replicas would give different messages.
@@ -320,13 +369,14 @@ fn check_text(sql: &str, keyword: &str, role: Role) -> Result<(), Error> {
 }
 
 /// The word with which the statement begins, past blanks, comments and empty statements.
-fn first_keyword(sql: &str) -> &str {
+pub(super) fn first_keyword(sql: &str) -> &str {
     let rest = after_blanks(sql);
     let end = rest.bytes().position(|b| !b.is_ascii_alphabetic()).unwrap_or(rest.len());
     &rest[..end]
 }
 
-fn after_blanks(sql: &str) -> &str {
+/// The text without the blanks, comments and empty statements at its beginning.
+pub(super) fn after_blanks(sql: &str) -> &str {
     let mut rest = sql;
     loop {
         rest = rest.trim_start_matches([' ', '\t', '\n', '\x0c', '\r', ';', '\u{feff}']);
@@ -444,9 +494,14 @@ impl ToSql for Bound<'_> {
     }
 }
 
+/// The row of an FTS3 or FTS4 table's `%_stat` that keeps its automerge option (SQLite's
+/// FTS_STAT_AUTOINCRMERGE).
+const AUTOMERGE_ROW: i64 = 2;
+
 thread_local! {
     static LAST_INSERTED: Cell<Option<i64>> = const { Cell::new(None) };
     static MAXIMUM_SEEN: Cell<bool> = const { Cell::new(false) };
+    static MERGE_OPTION_OF: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// What the update hook saw since the watch began.
@@ -456,11 +511,17 @@ impl RowidWatch {
     fn begin() -> Self {
         LAST_INSERTED.set(None);
         MAXIMUM_SEEN.set(false);
+        MERGE_OPTION_OF.take();
         RowidWatch
     }
 
     fn last_inserted(&self) -> Option<i64> {
         LAST_INSERTED.get()
+    }
+
+    /// The table whose automerge option was written, if it is one of FTS3 or FTS4.
+    fn merge_option_of(&self) -> Option<String> {
+        MERGE_OPTION_OF.take()
     }
 
     fn saw_maximum(&self) -> bool {
@@ -479,11 +540,18 @@ unsafe extern "C" fn on_update(
     _: *mut c_void,
     operation: c_int,
     _: *const c_char,
-    _: *const c_char,
+    table: *const c_char,
     rowid: ffi::sqlite3_int64,
 ) {
     if operation == ffi::SQLITE_INSERT {
         LAST_INSERTED.set(Some(rowid));
+    }
+    if rowid == AUTOMERGE_ROW && operation == ffi::SQLITE_INSERT && !table.is_null() {
+        // SAFETY: SQLite passes the table's name, which lives as long as this call.
+        let table = unsafe { CStr::from_ptr(table) }.to_bytes();
+        if let Some(Ok(of)) = table.strip_suffix(b"_stat").map(std::str::from_utf8) {
+            MERGE_OPTION_OF.replace(Some(of.to_string()));
+        }
     }
     if rowid == i64::MAX && operation != ffi::SQLITE_DELETE {
         MAXIMUM_SEEN.set(true);

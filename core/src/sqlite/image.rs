@@ -17,10 +17,10 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use super::checkpoint::sqlite_io_error;
 use super::connection;
 use super::database::{Database, Files, disk_error};
-use super::error;
 use super::internal::node_error;
 use super::meta::{Applied, Position};
 use super::recent::{Limits, Recent};
+use super::{error, functions};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long reads and writes may hold up an image, each time that it tries.
@@ -182,6 +182,8 @@ fn open_immutable(path: &Path) -> Result<Connection> {
     if rc != ffi::SQLITE_OK {
         return Err(sqlite_io_error("cannot open the image", rc));
     }
+    // Indexes and columns may be made of them.
+    functions::install(&conn)?;
     // Whether pages are sound is asked here, not whether users keep their own promises: a CHECK
     // may fail, or a full-text index lag behind, in a replica as good as all others.
     conn.execute_batch(

@@ -165,3 +165,30 @@ fn external_content_that_went_astray_is_the_statements_failure() {
     let error = engine.refused("INSERT INTO f(f, rank) VALUES ('integrity-check', 1)");
     assert_eq!((error.kind(), error.code()), (ErrorKind::Sql, "SQLITE_CORRUPT_VTAB"));
 }
+
+#[test]
+fn automerge_of_fts4_is_forbidden_however_it_is_said() {
+    let engine = Engine::new();
+    engine.run("CREATE VIRTUAL TABLE f USING fts4(a)");
+    engine.run("CREATE TABLE x_stat(id INTEGER PRIMARY KEY, a)");
+    engine.run("CREATE TABLE t(a)");
+    engine.run(
+        "CREATE TRIGGER tt AFTER INSERT ON t BEGIN INSERT INTO f(f) VALUES ('automerge=' || new.a); END",
+    );
+    for sql in [
+        "INSERT INTO f(f) VALUES ('automerge=2')",
+        "INSERT INTO f(f) VALUES ('auto' || 'merge=1')",
+        "INSERT INTO t VALUES (8)",
+    ] {
+        engine.conn.execute_batch("BEGIN").unwrap();
+        let error = engine.refused(sql);
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Forbidden, "FORBIDDEN_STATEMENT"));
+        engine.conn.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(engine.one("SELECT count(*) FROM f_stat WHERE id = 2"), Value::Integer(0));
+    }
+    // FTS5 merges as it goes, and a table of the user's may be called as it likes.
+    engine.run("CREATE VIRTUAL TABLE g USING fts5(a)");
+    engine.run("INSERT INTO g(g, rank) VALUES ('automerge', 2)");
+    engine.run("INSERT INTO x_stat VALUES (2, 'automerge=2')");
+    engine.run("INSERT INTO f(f) VALUES ('merge=2,2')");
+}

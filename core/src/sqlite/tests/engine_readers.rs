@@ -235,3 +235,18 @@ fn work_that_leaves_a_transaction_open_does_not_spoil_the_pool() {
         .unwrap();
     assert_eq!((readers.idle(), readers.running()), (0, 0));
 }
+
+/// SQLite compiles with the schema that a connection read last, and tells of some errors without
+/// asking whether the schema has changed since.
+#[test]
+fn a_query_is_compiled_with_the_current_schema() {
+    let engine = Engine::new();
+    engine.run("CREATE TABLE t(a, b)");
+    engine.run("CREATE TABLE s(a, c)");
+    let readers = readers(&engine);
+    let join = "SELECT a, b FROM t LEFT JOIN s USING (a, b)".into();
+    assert_eq!(readers.query(&join, soon()).unwrap_err().code(), "SQLITE_ERROR");
+    engine.run("ALTER TABLE s RENAME COLUMN c TO b");
+    engine.run("INSERT INTO t VALUES (1, 2)");
+    assert_eq!(readers.query(&join, soon()).unwrap().0.values(), [[1.into(), 2.into()]]);
+}

@@ -1,13 +1,16 @@
 //! Tests of the state machine, by concern: `engine_*` for connections and statements,
 //! `state_*` for applying, checkpoints and images.
 
+mod apply_cost;
 mod engine_content_hash;
 mod engine_determinism;
 mod engine_disk_full;
 mod engine_forbidden;
+mod engine_functions;
 mod engine_readers;
 mod engine_statements;
 mod state_apply;
+mod state_byte_level;
 mod state_image;
 mod state_splits;
 mod state_support;

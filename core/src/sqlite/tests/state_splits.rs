@@ -48,9 +48,13 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO words VALUES ('one two ' || ?1)",
     "DELETE FROM words WHERE words MATCH ?1",
     "INSERT INTO notes SELECT 'three ' || v FROM t UNION ALL SELECT ?1",
+    "INSERT INTO notes(notes) VALUES ('automerge=' || ?1)",
+    "INSERT INTO notes WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 120) \
+     SELECT hex(randomblob(8)) FROM n",
     "DELETE FROM notes WHERE rowid % 5 = ?1 % 5",
     "INSERT INTO boxes VALUES (NULL, ?1, ?1 + 3)",
     "DELETE FROM boxes WHERE x0 < ?1 % 4",
+    "ANALYZE",
     "INSERT INTO nowhere VALUES (?1)",
     "SELEC ?1",
 ];
