@@ -29,6 +29,7 @@ pub struct OpenOptions {
     pub timeout: Option<f64>,
     pub consistency: Option<String>,
     pub max_log_bytes: Option<f64>,
+    pub check_interval: Option<f64>,
     pub bigint: Option<bool>,
 }
 
@@ -76,6 +77,9 @@ fn config(o: OpenOptions) -> quorumlite::Result<Config> {
     if let Some(bytes) = o.max_log_bytes {
         // `as` saturates, and what is below the least that the core takes stays below.
         config = config.max_log_bytes(bytes as u64);
+    }
+    if let Some(interval) = seconds("checkInterval", o.check_interval)? {
+        config = config.check_interval(interval);
     }
     config.validate()?;
     Ok(config)

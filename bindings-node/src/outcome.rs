@@ -164,6 +164,8 @@ pub(crate) fn status<'e>(env: &'e Env, s: &Status) -> Result<Object<'e>> {
     o.set("logBytes", s.log_bytes as f64)?;
     set_or_null(&mut o, "address", s.address.as_deref())?;
     set_or_null(&mut o, "lastRefusal", s.last_refusal.as_deref())?;
+    o.set("checkedIndex", s.checked_index as f64)?;
+    set_or_null(&mut o, "divergence", s.divergence.as_deref())?;
     o.set("members", members(env, &s.members)?)?;
     Ok(o)
 }

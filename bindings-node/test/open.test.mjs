@@ -26,6 +26,7 @@ test("a standalone node keeps its data and its identity", async (t) => {
   const again = await open(pathToFileURL(dir));
   assert.equal(again.status().nodeId, nodeId);
   assert.equal(again.status().address, null);
+  assert.deepEqual([again.status().checkedIndex, again.status().divergence], [0, null]);
   assert.deepEqual(await again.query("SELECT a FROM t"), [{ a: 7 }]);
   await again.close();
 });
@@ -115,10 +116,12 @@ test("unknown and wrong options are errors, and nothing is opened", async (t) =>
     [{ timeout: NaN }, "RangeError", /timeout/],
     [{ maxLogBytes: 1.5 }, "RangeError", /maxLogBytes must be a whole number/],
     [{ maxLogBytes: 1n }, "TypeError", /maxLogBytes must be a number of bytes, not a bigint/],
+    [{ checkInterval: NaN }, "RangeError", /checkInterval must be a number of seconds/],
     [{ bigint: "always" }, "TypeError", /bigint must be true or false/],
     [{ ca: 1 }, "TypeError", /ca must be a path/],
     [{ signal: {} }, "TypeError", /signal must be an AbortSignal/],
     [{ secret: "\ud800" }, "TypeError", /secret: the text contains a lone surrogate/],
+    [{ checkInterval: 0.5 }, "QuorumliteError", /check_interval/, "CONFIG_LIMIT"],
     [{ nodeId: "a b" }, "QuorumliteError", /node_id/, "CONFIG_NODE_ID"],
     [{ role: "king" }, "QuorumliteError", /role/, "CONFIG_ROLE"],
     [{ consistency: "some" }, "QuorumliteError", /consistency/, "CONFIG_CONSISTENCY"],

@@ -257,6 +257,7 @@ const OPEN_OPTIONS = [
   "timeout",
   "consistency",
   "maxLogBytes",
+  "checkInterval",
   "bigint",
   "signal",
 ] as const;
@@ -282,6 +283,7 @@ export function openOptions(
     timeout: seconds(o.timeout, "timeout"),
     consistency: optional(o.consistency, "consistency", text),
     maxLogBytes: optional(o.maxLogBytes, "maxLogBytes", bytes),
+    checkInterval: seconds(o.checkInterval, "checkInterval"),
     bigint: optional(o.bigint, "bigint", boolean),
   };
   const present = Object.entries(given).filter(([, option]) => option !== undefined);

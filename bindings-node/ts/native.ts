@@ -47,6 +47,7 @@ export interface NativeOpenOptions {
   timeout?: number;
   consistency?: string;
   maxLogBytes?: number;
+  checkInterval?: number;
   bigint?: boolean;
 }
 

@@ -92,6 +92,10 @@ export interface Status {
   address: string | null;
   /** Why the last peer that was turned away was turned away. */
   lastRefusal: string | null;
+  /** The latest log index at which this replica was found equal to the others; 0 for never. */
+  checkedIndex: number;
+  /** The first difference between replicas that was found; see the option `checkInterval`. */
+  divergence: string | null;
   /** `reachable` and `appliedIndex` are known only of this node; ask `members()` for the others. */
   members: Member[];
 }
@@ -140,6 +144,11 @@ export interface OpenOptions {
   consistency?: Consistency | undefined;
   /** Bytes of log after which its applied and durable part is purged; 64 MiB by default. */
   maxLogBytes?: number | undefined;
+  /**
+   * How often, in seconds, this node has all replicas hash their content and compare while it leads
+   * (at least 1); by default never. `Status.divergence` says what was found.
+   */
+  checkInterval?: number | undefined;
   /** Give every INTEGER as a `bigint`, also one that a `number` could hold. */
   bigint?: boolean | undefined;
   /** Gives up opening; what was begun is closed again. */

@@ -35,6 +35,7 @@ const options: OpenOptions = {
   timeout: 5,
   consistency: "linearizable",
   maxLogBytes: 1 << 26,
+  checkInterval: 60,
   bigint: true,
   signal: AbortSignal.timeout(1000),
 };
