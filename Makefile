@@ -134,7 +134,7 @@ fmt: $(STAMPS)/tools $(NODE_STAMPS)/tools
 check-node:
 	@command -v node >/dev/null && command -v npm >/dev/null || { \
 		echo "Node.js is missing: install version 20 or later from https://nodejs.org" >&2; exit 1; }
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || { \
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { \
 		echo "Node.js is older than 20: install a later one from https://nodejs.org" >&2; exit 1; }
 
 clean-venv:
