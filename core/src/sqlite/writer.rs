@@ -335,8 +335,16 @@ fn run(conn: &Connection, index: u64, timestamp_us: i64, command: &Command) -> R
 
 /// A rollback takes back what ANALYZE wrote, but not what the planner made of it: reads it anew, so
 /// that this node plans as one that was started afterwards.
+///
+/// Where there are no statistics, what was rolled back had created their tables, and SQLite has read
+/// the whole schema anew by itself. Then nothing may be done here: it would create these tables, and
+/// whether there is something to roll back depends on how entries share a transaction.
 fn reload_statistics(conn: &Connection) -> Result<()> {
-    internal::batch(conn, "ANALYZE sqlite_schema")
+    let analyzed = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'";
+    if internal::with(conn, analyzed, |s| s.exists([]))? {
+        internal::batch(conn, "ANALYZE sqlite_schema")?;
+    }
+    Ok(())
 }
 
 /// Whether a foreign key is violated that would only be checked at COMMIT.
