@@ -316,13 +316,6 @@ fn read(role: Role, table: &str) -> Result<(), Denial> {
             format!("{table} describes one node's storage, which may differ: read it with query()"),
         ));
     }
-    // Their rows lie in another order on each node: see the content hash.
-    if IS_DML.get() && starts_with(table, "sqlite_stat") {
-        return Err(Denial(
-            "FORBIDDEN_INTERNAL_TABLE",
-            format!("{table} has no order that all nodes share: read it with query()"),
-        ));
-    }
     if starts_with(table, "pragma_") {
         let name = &table["pragma_".len()..];
         if !pragma_allowed(role, Stage::Prepare, name, false) {
