@@ -253,11 +253,6 @@ fn check(role: Role, stage: Stage, context: &AuthContext<'_>) -> Result<(), Deni
         {
             Err(write_denial())
         }
-        // Reloading the statistics after a rollback would create it again, on some nodes.
-        A::DropTable { table_name } if starts_with(table_name, "sqlite_stat") => Err(Denial(
-            "FORBIDDEN_INTERNAL_TABLE",
-            format!("{table_name} holds the query planner's statistics, and stays"),
-        )),
         A::CreateVtable { table_name, module_name } => {
             user_table(table_name)?;
             module(module_name)

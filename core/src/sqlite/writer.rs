@@ -340,8 +340,9 @@ fn run(conn: &Connection, index: u64, timestamp_us: i64, command: &Command) -> R
 /// the whole schema anew by itself. Then nothing may be done here: it would create these tables, and
 /// whether there is something to roll back depends on how entries share a transaction.
 fn reload_statistics(conn: &Connection) -> Result<()> {
-    let analyzed = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'";
-    if internal::with(conn, analyzed, |s| s.exists([]))? {
+    let tables =
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('sqlite_stat1', 'sqlite_stat4')";
+    if internal::with(conn, tables, |s| s.query_row([], |r| r.get::<_, i64>(0)))? == 2 {
         internal::batch(conn, "ANALYZE sqlite_schema")?;
     }
     Ok(())

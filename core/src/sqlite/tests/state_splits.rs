@@ -196,20 +196,3 @@ fn a_rolled_back_analyze_creates_no_statistics() {
     assert!(apart.query("SELECT 1 FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'").is_empty());
     same(&apart, &together);
 }
-
-#[test]
-fn statistics_cannot_be_dropped() {
-    let mut replica = Replica::with_limits(LIMITS);
-    replica.writer.apply(vec![entry(1, vec![command(1, 1, 0, SCHEMA)])]).unwrap();
-    let fill = ["INSERT INTO t(v) VALUES ('x')", "ANALYZE"];
-    replica.writer.apply(vec![entry(2, vec![command(1, 2, 0, &fill)])]).unwrap();
-    let drop = entry(3, vec![command(1, 3, 0, &["DROP TABLE sqlite_stat1"])]);
-    let results = replica.writer.apply(vec![drop]).unwrap();
-    let error = results[0][0].as_ref().unwrap_err();
-    assert_eq!(error.code(), "FORBIDDEN_INTERNAL_TABLE");
-    // Dropping a table of one's own still takes its statistics away.
-    let own = entry(4, vec![command(1, 4, 0, &["DROP TABLE child", "DROP TABLE t"])]);
-    assert!(replica.writer.apply(vec![own]).unwrap()[0][0].is_ok());
-    let left = "SELECT 1 FROM sqlite_stat1 WHERE tbl = 't'";
-    assert!(replica.query(left).is_empty());
-}
