@@ -122,10 +122,6 @@ impl Table {
         let rowid = ["rowid", "_rowid_", "oid"]
             .into_iter()
             .find(|name| !self.without_rowid && visible(name));
-        // ANALYZE goes through the tables in the order in which this node came to know them, which
-        // a restart changes: the order of its rows is not content.
-        let statistics = self.name.starts_with("sqlite_stat");
-        let rowid = rowid.filter(|_| !statistics);
         // 0: ordinary, 3: generated and stored.
         let stored = columns
             .iter()
@@ -136,7 +132,6 @@ impl Table {
         // where no name leads to it.
         let order = match rowid {
             Some(name) => format!(" ORDER BY {name}"),
-            None if statistics => format!(" ORDER BY {}", list.join(", ")),
             None => String::new(),
         };
         Ok(format!("SELECT {} FROM main.{} NOT INDEXED{order}", list.join(", "), quote(&self.name)))

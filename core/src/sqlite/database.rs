@@ -79,7 +79,13 @@ impl Database {
             failed: Mutex::new(None),
             has_failed: AtomicBool::new(false),
         });
-        let writer = Writer { shared: shared.clone(), conn: Some(conn), recent, applied };
+        let writer = Writer {
+            shared: shared.clone(),
+            conn: Some(conn),
+            recent,
+            applied,
+            stale_statistics: false,
+        };
         Ok((Database { shared }, writer))
     }
 

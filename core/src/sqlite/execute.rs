@@ -10,7 +10,7 @@ use rusqlite::{CachedStatement, Connection, ToSql, ffi};
 use super::authorizer::{self, Role, UserStatement};
 use super::budget::Budget;
 pub(crate) use super::error::Failure;
-use super::{clock_vfs, context, disk_full, error};
+use super::{analyze, clock_vfs, context, disk_full, error};
 use crate::error::{Error, ErrorKind};
 use crate::statement::{Params, Rows, Statement};
 use crate::value::Value;
@@ -168,6 +168,11 @@ fn step_all(
             return Err(Failure::Statement(error));
         }
         Err(BindError::Sqlite(error)) => return Err(fail(error)),
+    }
+    if role == Role::Writer && analyze::is_of_all_tables(sql) {
+        user.pause();
+        analyze::all_tables(conn).map_err(fail)?;
+        return Ok((Rows::default(), 0));
     }
     user.step();
     let _budget = (role == Role::Writer).then(|| Budget::begin(&prepared));

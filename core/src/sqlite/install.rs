@@ -78,6 +78,7 @@ impl Writer {
         *checkpointer = Checkpointer::open(&shared.files.main)?;
         shared.files.sync_dir()?;
         (self.conn, self.applied, self.recent) = (Some(conn), applied, recent);
+        self.stale_statistics = false;
         shared.publish_applied(&self.applied);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! SQLite as the state machine: the only folder that names rusqlite. One writer applies commands
 //! deterministically, many readers answer queries, checkpoints and page images are ours.
 
+mod analyze;
 mod authorizer;
 mod budget;
 mod checkpoint;

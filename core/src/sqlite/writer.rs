@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{Connection, ffi};
 
+use super::analyze;
 use super::checkpoint::sync_wal;
-
 use super::context::{self, CommandContext};
 use super::database::Shared;
 use super::error::Failure;
@@ -91,6 +91,9 @@ pub(crate) struct Writer {
     pub(super) conn: Option<Connection>,
     pub(super) recent: Recent,
     pub(super) applied: Applied,
+    /// The planner's statistics in memory may not be those of the file: the next command begins
+    /// with reading them anew.
+    pub(super) stale_statistics: bool,
 }
 
 /// How one try at a transaction ended.
@@ -162,8 +165,10 @@ impl Writer {
                     self.recent.rolled_back();
                     doomed.insert((entry, slot), error);
                     let tried = entries.get(range.clone()).unwrap_or_default();
-                    if tried.iter().flat_map(Entry::commands).any(|c| c.mentions("analyze")) {
-                        reload_statistics(connection(&self.conn)?)?;
+                    for command in tried.iter().flat_map(Entry::commands) {
+                        let conn = connection(&self.conn)?;
+                        self.stale_statistics |=
+                            analyze::may_have_changed(conn, &command.statements)?;
                     }
                     if entry > range.start {
                         range.end = entry;
@@ -258,7 +263,7 @@ impl Writer {
         }
         let outcome = match known_error {
             Some(error) => Outcome::Done(Err(error.clone())),
-            None => run(conn, index, timestamp_us, command)?,
+            None => run(conn, index, timestamp_us, command, &mut self.stale_statistics)?,
         };
         if let Outcome::Done(result) = &outcome {
             self.recent.record(index, &identity, result);
@@ -268,8 +273,17 @@ impl Writer {
 }
 
 /// Runs the statements of a command in a savepoint.
-fn run(conn: &Connection, index: u64, timestamp_us: i64, command: &Command) -> Result<Outcome> {
+fn run(
+    conn: &Connection,
+    index: u64,
+    timestamp_us: i64,
+    command: &Command,
+    stale_statistics: &mut bool,
+) -> Result<Outcome> {
     internal::run(conn, "SAVEPOINT quorumlite_command")?;
+    if std::mem::take(stale_statistics) {
+        analyze::reload(conn)?;
+    }
     // After the savepoint, at which a full-text index writes what earlier commands left to it.
     reset_connection_state(conn)?;
     let mut results = Vec::with_capacity(command.statements.len());
@@ -322,30 +336,13 @@ fn run(conn: &Connection, index: u64, timestamp_us: i64, command: &Command) -> R
         internal::run(conn, "ROLLBACK TO quorumlite_command")?;
     }
     internal::run(conn, "RELEASE quorumlite_command")?;
-    if failed.is_some() && command.mentions("analyze") {
-        reload_statistics(conn)?;
-    }
+    *stale_statistics = analyze::may_have_changed(conn, &command.statements)?;
     if command.mentions("defer_foreign_keys") {
         // The flag outlives the command otherwise; it is set when the text is parsed, so a cached
         // statement would not do.
         internal::batch(conn, "PRAGMA defer_foreign_keys = OFF")?;
     }
     Ok(Outcome::Done(failed.map_or(Ok(results), Err)))
-}
-
-/// A rollback takes back what ANALYZE wrote, but not what the planner made of it: reads it anew, so
-/// that this node plans as one that was started afterwards.
-///
-/// Where there are no statistics, what was rolled back had created their tables, and SQLite has read
-/// the whole schema anew by itself. Then nothing may be done here: it would create these tables, and
-/// whether there is something to roll back depends on how entries share a transaction.
-fn reload_statistics(conn: &Connection) -> Result<()> {
-    let tables =
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('sqlite_stat1', 'sqlite_stat4')";
-    if internal::with(conn, tables, |s| s.query_row([], |r| r.get::<_, i64>(0)))? == 2 {
-        internal::batch(conn, "ANALYZE sqlite_schema")?;
-    }
-    Ok(())
 }
 
 /// Whether a foreign key is violated that would only be checked at COMMIT.
