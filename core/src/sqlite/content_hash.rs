@@ -79,11 +79,13 @@ fn applied_index(conn: &Connection) -> rusqlite::Result<u64> {
     if exists.is_none() {
         return Ok(0);
     }
-    let index: Option<i64> = conn
-        .query_row("SELECT value FROM _quorumlite_meta WHERE key = 'applied_index'", [], |row| {
-            row.get(0)
-        })
-        .optional()?;
+    // Where the last row of recent commands carries it, the other one is older.
+    let index: Option<i64> = conn.query_row(
+        "SELECT max(index_) FROM (SELECT value AS index_ FROM _quorumlite_meta \
+         WHERE key = 'applied_index' UNION ALL SELECT max(log_index) FROM _quorumlite_recent)",
+        [],
+        |row| row.get(0),
+    )?;
     Ok(index.map_or(0, i64::cast_unsigned))
 }
 

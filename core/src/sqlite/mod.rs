@@ -6,6 +6,7 @@ mod authorizer;
 mod budget;
 mod checkpoint;
 mod clock_vfs;
+mod command;
 mod connection;
 mod content_hash;
 mod context;
@@ -28,8 +29,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use command::{Command, CommandResult};
 pub(crate) use database::Database;
 pub(crate) use image::{Image, verify_image};
 pub(crate) use meta::{Applied, Position};
 pub(crate) use precheck::refuse_early;
-pub(crate) use writer::{Command, CommandResult, Entry, EntryKind, Writer};
+pub(crate) use writer::{Entry, EntryKind, Writer};

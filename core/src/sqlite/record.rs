@@ -3,8 +3,8 @@
 
 use prost::Message;
 
+use super::command::CommandResult;
 use super::recent::{Identity, Place};
-use super::writer::CommandResult;
 use crate::error::{Error, ErrorKind};
 use crate::statement::{ExecuteResult, Rows};
 use crate::value::Value;
@@ -23,6 +23,12 @@ const MAX_KEPT_MESSAGE: usize = 4096;
 pub(super) struct RowMessage {
     #[prost(message, repeated, tag = "1")]
     pub records: Vec<RecordMessage>,
+    /// The term of the entry, and the time after it: with the row's key this is how far the
+    /// database has come, so that a transaction need not write that to a page of its own.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    #[prost(sint64, tag = "3")]
+    pub timestamp_us: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -52,6 +58,10 @@ pub(super) struct RecordMessage {
 pub(super) struct RowHeads {
     #[prost(message, repeated, tag = "1")]
     pub records: Vec<RecordHead>,
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    #[prost(sint64, tag = "3")]
+    pub timestamp_us: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

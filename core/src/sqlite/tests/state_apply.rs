@@ -236,8 +236,8 @@ fn an_acknowledged_result_is_dropped_and_its_repeat_refused() {
             .remove(0)
             .unwrap();
     }
-    // One row for the command that made the table, one for the last of client 7.
-    assert_eq!(r.state().recent.len(), 2);
+    // One for the command that made the table, one for the last of client 7.
+    assert_eq!(r.state().kept.len(), 2);
     for index in 7..9 {
         let result = r.apply(entry(index, vec![command(7, 2, 0, &insert)])).remove(0);
         assert_eq!(code(&result), "EXPIRED_IDENTITY");

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::state_support::*;
+use crate::sqlite::command::{Command, CommandResult};
 use crate::sqlite::recent::Limits;
-use crate::sqlite::writer::{Command, CommandResult, Entry, EntryKind};
+use crate::sqlite::writer::{Entry, EntryKind};
 use crate::statement::{Params, Statement};
 use crate::value::Value;
 
