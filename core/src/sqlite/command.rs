@@ -28,12 +28,18 @@ pub(crate) struct Command {
 impl Command {
     /// Whether the text of a statement contains `word`, given in lower case, in upper or lower case.
     pub(super) fn mentions(&self, word: &str) -> bool {
-        let (word, first) = (word.as_bytes(), word.as_bytes().first().copied());
+        let word = word.as_bytes();
         let of = |sql: &str| {
-            let windows = sql.as_bytes().windows(word.len());
-            windows
-                .filter(|w| w.first().map(u8::to_ascii_lowercase) == first)
-                .any(|w| w.eq_ignore_ascii_case(word))
+            let sql = sql.as_bytes();
+            let mut from = 0;
+            while let Some(at) = sql[from..].iter().position(|b| b | 0x20 == word[0]) {
+                from += at + 1;
+                let rest = &sql[from - 1..];
+                if rest.get(..word.len()).is_some_and(|w| w.eq_ignore_ascii_case(word)) {
+                    return true;
+                }
+            }
+            false
         };
         self.statements.iter().any(|s| of(&s.sql))
     }

@@ -89,7 +89,7 @@ struct Client {
 #[derive(Debug)]
 enum Undo {
     Created(u128),
-    Dropped(u128, Client),
+    Dropped(u128, Box<Client>),
     Touched { client: u128, last: Place, floor: u64 },
     Inserted { client: u128, sequence: u64 },
     Removed { client: u128, sequence: u64, place: Place },
@@ -101,6 +101,8 @@ struct Pending {
     row: RowMessage,
     /// The bytes that the row takes.
     size: usize,
+    /// Whose the last record is.
+    last_client: Option<u128>,
 }
 
 /// See the module's documentation. Changes belong to the writer's open transaction until
@@ -147,9 +149,7 @@ impl Recent {
             if bytes.len() > LARGE_ROW {
                 large.insert(index);
             }
-            for (slot, head) in (0..).zip(&heads.records) {
-                let born = Place { index: head.since_index, slot: head.since_slot };
-                let identity = head.identity();
+            for (slot, (identity, born)) in (0..).zip(heads.identities()) {
                 // A later incarnation makes the earlier records of the client void.
                 let newest = since.entry(identity.client).or_insert(born);
                 if born > *newest {
@@ -276,6 +276,8 @@ impl Recent {
             }
         }
         self.order.insert(place, identity.client);
+        let same_client = pending.last_client.replace(identity.client) == Some(identity.client);
+        let since = (!same_client).then_some(since);
         let record = RecordMessage::new(&identity, since, result, pending.size);
         pending.size += record.encoded_len();
         pending.row.records.push(record);
@@ -303,7 +305,7 @@ impl Recent {
         for place in client.results.values() {
             self.count(place.index, false);
         }
-        self.undo.push(Undo::Dropped(id, client));
+        self.undo.push(Undo::Dropped(id, Box::new(client)));
     }
 
     /// Counts one kept result more or less in row `index`.
@@ -402,7 +404,7 @@ impl Recent {
                 }
                 Undo::Dropped(id, client) => {
                     self.order.insert(client.last, id);
-                    self.clients.insert(id, client);
+                    self.clients.insert(id, *client);
                 }
                 Undo::Touched { client: id, last, floor } => {
                     if let Some(client) = self.clients.get_mut(&id) {
