@@ -24,6 +24,7 @@ mod precheck;
 mod readers;
 mod recent;
 mod record;
+mod wal_writes;
 mod writer;
 
 #[cfg(test)]
