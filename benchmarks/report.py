@@ -1,8 +1,8 @@
 """Turns the results of `make bench` into the tables and the plot of docs/performance.md.
 
-    python3 benchmarks/report.py tables RESULTS.json             prints the tables
-    python3 benchmarks/report.py plot RESULTS.json               prints the plot (SVG)
-    python3 benchmarks/report.py write RESULTS.json DOCS_FOLDER  puts both into the document
+python3 benchmarks/report.py tables RESULTS.json             prints the tables
+python3 benchmarks/report.py plot RESULTS.json               prints the plot (SVG)
+python3 benchmarks/report.py write RESULTS.json DOCS_FOLDER  puts both into the document
 """
 
 import json
@@ -23,6 +23,7 @@ NAMES = {
     "rqlite-1": "rqlite, 1 node",
     "rqlite-3": "rqlite, 3 nodes",
 }
+TIMES = "\u00d7"
 BEGIN, END = "<!-- figures: made by benchmarks/report.py -->\n", "<!-- end of figures -->\n"
 
 
@@ -111,7 +112,7 @@ def tables(results):
         )
         callers = results.values("write", "callers")
         yield "### Writes: throughput, as a multiple of the yardstick's\n"
-        yield grid(results, "write", "callers", callers, "{}×", "per_second_ratio",
+        yield grid(results, "write", "callers", callers, "{}" + TIMES, "per_second_ratio",
                    heading="callers")  # fmt: skip
         yield "### Writes a second\n"
         yield grid(results, "write", "callers", callers, "{}", "per_second", heading="callers")
@@ -122,7 +123,7 @@ def tables(results):
         if through:
             yield (
                 f"Through a follower of three, 64 callers: {number(through['per_second'])} writes a"
-                f" second ({number(through['per_second_ratio'])}×).\n"
+                f" second ({number(through['per_second_ratio'])}{TIMES}).\n"
             )
         yield from against_hiqlite(results)
     if results.of("batch"):
@@ -144,8 +145,9 @@ def tables(results):
                 f" {m['first_answer_missed']:,.0f} acknowledged rows.\n"
             )
         yield "### Disk after writing, in MB (as a multiple of the database)\n"
-        yield megabytes(grid(results, "disk", "bytes", sizes, "{} ({}×)", "disk_mb", "disk_ratio",
-                             heading=heading))  # fmt: skip
+        form = "{} ({}" + TIMES + ")"
+        names = ("disk_mb", "disk_ratio")
+        yield megabytes(grid(results, "disk", "bytes", sizes, form, *names, heading=heading))
     if results.of("memory"):
         yield "### Memory of the idle process, in MiB\n"
         rows = [
@@ -181,7 +183,9 @@ def against_hiqlite(results):
                 name = f"hiqlite-{nodes}-{kind}"
                 theirs = results.find("write", system=name, callers=callers)
                 known = ours.get("per_second") and theirs.get("per_second")
-                cells.append(f"{number(ours['per_second'] / theirs['per_second'])}×" if known else "")
+                cells.append(
+                    f"{number(ours['per_second'] / theirs['per_second'])}{TIMES}" if known else ""
+                )
             if any(cells):
                 answer = "after fsync" if kind == "fsync" else "before fsync, its default"
                 rows.append([f"{nodes} node{'s' * (nodes > 1)}; it answers {answer}", *cells])
@@ -199,13 +203,16 @@ def reads(results):
     ]
     for callers, what in ((1, "one caller"), (16, "16 callers")):
         yield f"### Point reads a second, {what}, by consistency\n"
-        yield grid(results, "read", "level", levels, "{}", "per_second", heading="", callers=callers)
+        yield grid(
+            results, "read", "level", levels, "{}", "per_second", heading="", callers=callers
+        )
     plain = results.find("read", system=YARDSTICK, level="none", callers=1)
     ours = results.find("read", system="quorumlite-1", level="session", callers=1)
     if plain and ours:
         yield (
-            f"One local read (`session`) takes {number(ours['p50_us'])} µs, of rusqlite with a cached"
-            f" statement {number(plain['p50_us'])} µs: {number(ours['p50_us'] / plain['p50_us'])}×.\n"
+            f"One local read (`session`) takes {number(ours['p50_us'])} µs, one of rusqlite with a"
+            f" cached statement {number(plain['p50_us'])} µs:"
+            f" {number(ours['p50_us'] / plain['p50_us'])}{TIMES}.\n"
         )
     found = results.find(
         "read", system="quorumlite-3", level="linearizable", callers=1, through="follower"
@@ -258,7 +265,8 @@ def plot(results):
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - math.log10(ratio)) / (high - low)
 
     def text(at_x, at_y, words, anchor="start", color="#333"):
-        return f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}" fill="{color}">{words}</text>'
+        place = f'x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}" fill="{color}"'
+        return f"<text {place}>{words}</text>"
 
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
@@ -276,7 +284,7 @@ def plot(results):
                     f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"'
                     f' stroke="{color}"/>'
                 )
-                yield text(LEFT - 8, at + 4, f"{ratio:g}×", "end")
+                yield text(LEFT - 8, at + 4, f"{ratio:g}{TIMES}", "end")
     for c in callers:
         yield text(x(c), HEIGHT - BOTTOM + 20, f"{c}", "middle")
     yield text(x(callers[0]), HEIGHT - 10, "callers, each waiting for its answer")
@@ -289,7 +297,8 @@ def plot(results):
         for c, ratio in points:
             yield f'<circle cx="{x(c):.1f}" cy="{y(ratio):.1f}" r="3" fill="{color}"/>'
         below = max(below + 16, y(points[-1][1]) + 4)
-        yield text(WIDTH - RIGHT + 12, below, f"{label}: {number(points[-1][1])}×", color=color)
+        words = f"{label}: {number(points[-1][1])}{TIMES}"
+        yield text(WIDTH - RIGHT + 12, below, words, color=color)
     yield "</svg>"
 
 

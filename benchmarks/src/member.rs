@@ -106,7 +106,8 @@ pub struct One(Node);
 
 impl One {
     fn check(rows: &Rows) -> Result<()> {
-        match rows.iter().next().map(|row| &row[0]) {
+        let row = rows.iter().next();
+        match row.as_ref().map(|row| &row[0]) {
             Some(Value::Blob(v)) if v.len() == load::ROW_BYTES => Ok(()),
             _ => Err("a row is missing".into()),
         }

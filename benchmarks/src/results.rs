@@ -103,14 +103,14 @@ impl Results {
         let mut text = String::new();
         for median in self.medians() {
             let Value::Object(all) = &median else { continue };
-            let known = |name: &str| ["operations", "p99_us_ratio"].contains(&name);
+            let hidden = |name: &str| ["operations", "whole_seconds"].contains(&name);
             let (mut what, mut values) = (String::new(), String::new());
             for (name, value) in all {
                 match value {
-                    Value::Number(n) if n.is_f64() && !known(name) => {
+                    Value::Number(n) if n.is_f64() && !hidden(name) => {
                         values += &format!("  {name} {:>9}", short(value));
                     }
-                    Value::Number(_) if !known(name) => what += &format!(" {name}={value}"),
+                    Value::Number(_) if !hidden(name) => what += &format!(" {name}={value}"),
                     Value::String(s) if name == "failed" => values += &format!("  FAILED: {s}"),
                     Value::String(s) => what += &format!(" {s}"),
                     _ => {}

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{Caller, Error, INSERT, ROW_BYTES, Random, Result, Subject, closed_loop, row};
 
@@ -21,8 +20,15 @@ pub async fn serve<S: Subject>(subject: S, mut ready: Value) -> Result<()> {
     let subject = Arc::new(subject);
     ready["ready"] = true.into();
     say(&ready)?;
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
+    let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(std::result::Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(line) = lines.recv().await {
         let reply = match serde_json::from_str(&line).map_err(Error::from) {
             Ok(command) => obey(&subject, &command).await,
             Err(e) => Err(e),
@@ -47,7 +53,7 @@ async fn obey<S: Subject>(subject: &Arc<S>, command: &Value) -> Result<Value> {
         "write" => {
             let act = |mut caller: S::Caller, turn| async move {
                 caller.write(row(ROW_BYTES, turn)).await?;
-                Ok(caller)
+                Result::Ok(caller)
             };
             let callers = all(subject, node, callers).await?;
             Ok(closed_loop(callers, duration, act).await?.report(1))
@@ -56,7 +62,7 @@ async fn obey<S: Subject>(subject: &Arc<S>, command: &Value) -> Result<Value> {
             let rows = number("rows", 100) as usize;
             let act = move |mut caller: S::Caller, turn| async move {
                 caller.batch(some_rows(rows, ROW_BYTES, turn)).await?;
-                Ok(caller)
+                Result::Ok(caller)
             };
             let callers = all(subject, node, callers).await?;
             Ok(closed_loop(callers, duration, act).await?.report(rows))
@@ -69,7 +75,7 @@ async fn obey<S: Subject>(subject: &Arc<S>, command: &Value) -> Result<Value> {
                 async move {
                     let id = Random::new(turn).next() % rows + 1;
                     caller.read(&level, id as i64).await?;
-                    Ok(caller)
+                    Result::Ok(caller)
                 }
             };
             let callers = all(subject, node, callers).await?;
