@@ -122,24 +122,39 @@ fn compare(words: impl Iterator<Item = String>) -> Result<()> {
     let machine = machine();
     let begin = Instant::now();
     run.all()?;
-    let json = json!({
-        "machine": machine,
-        "rounds": run.rounds,
-        "seconds": run.seconds,
-        "took_seconds": begin.elapsed().as_secs_f64().round(),
-        "not_found": missing.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>(),
-        "answers_before_fsync": SYSTEMS.iter().filter(|s| !s.durable).map(|s| s.name).collect::<Vec<_>>(),
-        "medians": run.results.medians(),
-        "all": run.results.rounds(),
-    });
+    let before: Vec<_> = SYSTEMS.iter().filter(|s| !s.durable).map(|s| s.name).collect();
+    let not_found: Vec<_> = missing.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    let json = [
+        ("machine", machine),
+        ("rounds", json!(run.rounds)),
+        ("seconds", json!(run.seconds)),
+        ("took_seconds", json!(begin.elapsed().as_secs())),
+        ("answers_before_fsync", json!(before)),
+        ("not_found", json!(not_found)),
+        ("medians", json!(run.results.medians())),
+        ("all", json!(run.results.rounds())),
+    ];
     let file = arguments.get("json", String::from("results.json"))?;
-    std::fs::write(&file, format!("{json:#}\n"))?;
+    std::fs::write(&file, lines(&json))?;
     println!("{}", run.results.table());
     for (name, why) in &missing {
         println!("{name}: {why}");
     }
     println!("{} rounds in {:.0} s; written to {file}", run.rounds, begin.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// JSON with one measurement a line, so that a difference between two runs can be read.
+fn lines(entries: &[(&str, Value)]) -> String {
+    let entry = |(name, value): &(&str, Value)| match value {
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            let items: Vec<_> = items.iter().map(|item| format!("    {item}")).collect();
+            format!("  {name:?}: [\n{}\n  ]", items.join(",\n"))
+        }
+        value => format!("  {name:?}: {value}"),
+    };
+    let entries: Vec<_> = entries.iter().map(entry).collect();
+    format!("{{\n{}\n}}\n", entries.join(",\n"))
 }
 
 fn runs(program: &str, argument: &str) -> bool {
