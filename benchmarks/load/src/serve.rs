@@ -17,7 +17,6 @@ const FILL_ROWS: usize = 250;
 /// # Errors
 /// Where standard input or output fail.
 pub async fn serve<S: Subject>(subject: S, mut ready: Value) -> Result<()> {
-    let subject = Arc::new(subject);
     ready["ready"] = true.into();
     say(&ready)?;
     let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
@@ -44,7 +43,7 @@ fn say(reply: &Value) -> Result<()> {
     Ok(out.flush()?)
 }
 
-async fn obey<S: Subject>(subject: &Arc<S>, command: &Value) -> Result<Value> {
+async fn obey<S: Subject>(subject: &S, command: &Value) -> Result<Value> {
     let number = |name: &str, default: u64| command[name].as_u64().unwrap_or(default);
     let node = number("node", 0) as usize;
     let callers = number("callers", 1) as usize;
@@ -108,7 +107,7 @@ fn some_rows(rows: usize, bytes: usize, seed: u64) -> Vec<Vec<u8>> {
 }
 
 /// Writes until the rows hold so many bytes more.
-async fn fill<S: Subject>(subject: &Arc<S>, bytes: u64, row_bytes: usize) -> Result<Value> {
+async fn fill<S: Subject>(subject: &S, bytes: u64, row_bytes: usize) -> Result<Value> {
     let started = Instant::now();
     let mut caller = subject.caller(0).await?;
     let mut left = bytes.div_ceil(row_bytes as u64);
@@ -123,7 +122,7 @@ async fn fill<S: Subject>(subject: &Arc<S>, bytes: u64, row_bytes: usize) -> Res
 }
 
 /// Writes until the process is killed, and says of every acknowledged row how many there are.
-async fn storm<S: Subject>(subject: &Arc<S>, callers: usize) -> Result<Value> {
+async fn storm<S: Subject>(subject: &S, callers: usize) -> Result<Value> {
     let acknowledged = Arc::new(AtomicU64::new(0));
     for mut caller in all(subject, 0, callers).await? {
         let acknowledged = acknowledged.clone();
