@@ -29,7 +29,7 @@ use systems::{Kind, SYSTEMS};
 const HELP: &str = "\
 quorumlite-benchmarks [options]
   --rounds N       rounds of every measurement; the medians count (3)
-  --seconds S      the window of one measurement (1.5)
+  --seconds S      the window of one measurement (1.0)
   --parts LIST     of writes,batches,reads,memory,catch-up,restart (all)
   --systems LIST   of those that the first line of a run names (all that are there)
   --callers LIST   callers that write at the same time (1,16,64,256)
@@ -109,7 +109,7 @@ fn compare(words: impl Iterator<Item = String>) -> Result<()> {
         systems,
         parts,
         rounds: arguments.get("rounds", 3_usize)?.max(1),
-        seconds: arguments.get("seconds", 1.5_f64)?.clamp(0.05, 600.0),
+        seconds: arguments.get("seconds", 1.0_f64)?.clamp(0.05, 600.0),
         callers: callers.into_iter().map(|n| n.clamp(1, 4096) as usize).collect(),
         sizes: sizes.into_iter().map(|mb| mb * 1_000_000).collect(),
         results: Results::default(),
