@@ -8,6 +8,7 @@ mod network;
 mod proposer;
 mod raft;
 mod read_barrier;
+pub(crate) mod repair;
 mod replica_hashes;
 mod service;
 mod snapshot;

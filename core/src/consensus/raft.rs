@@ -18,6 +18,7 @@ use super::log_store::LogStore;
 use super::maintenance::Maintenance;
 use super::network::{Addresses, Network};
 use super::proposer::Proposer;
+use super::repair;
 use super::replica_hashes::ReplicaHashes;
 use super::service::RaftService;
 use super::snapshot::Incoming;
@@ -95,6 +96,7 @@ impl Consensus {
         .await
         .map_err(|e| Error::closed().with_source(e))??;
         let incoming = Incoming::new(dir.join("incoming"))?;
+        repair::check_agreement(&log, &writer.applied())?;
         let (machine, apply_thread) =
             StateMachine::start(database.clone(), writer, incoming.dir().to_owned())?;
         let applied = machine.applied();
@@ -516,7 +518,7 @@ impl RaftWatch {
     }
 }
 
-fn members(membership: &Membership) -> Vec<MemberEntry> {
+pub(super) fn members(membership: &Membership) -> Vec<MemberEntry> {
     let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
     membership
         .nodes()

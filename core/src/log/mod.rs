@@ -17,6 +17,7 @@
 mod cache;
 mod format;
 mod index;
+mod read_only;
 mod recovery;
 mod segment;
 mod shared;

@@ -222,20 +222,26 @@ pub(super) struct Files {
 impl Files {
     /// Makes the folder and removes what an interrupted transfer left.
     fn prepare(dir: &Path) -> Result<Files> {
-        let folder = dir.join(FOLDER);
-        if !folder.is_dir() {
-            fs::create_dir_all(&folder).map_err(|e| disk_error("create", &folder, e))?;
+        let files = Files::in_directory(dir);
+        if !files.folder.is_dir() {
+            fs::create_dir_all(&files.folder)
+                .map_err(|e| disk_error("create", &files.folder, e))?;
             sync_dir(dir)?;
         }
-        let files = Files {
+        remove(&files.incoming)?;
+        Ok(files)
+    }
+
+    /// Where the files are within `dir`, a node's directory.
+    pub(super) fn in_directory(dir: &Path) -> Files {
+        let folder = dir.join(FOLDER);
+        Files {
             main: folder.join(FILE),
             wal: folder.join(format!("{FILE}-wal")),
             shm: folder.join(format!("{FILE}-shm")),
             incoming: folder.join(INCOMING),
             folder,
-        };
-        remove(&files.incoming)?;
-        Ok(files)
+        }
     }
 
     pub(super) fn sync_dir(&self) -> Result<()> {

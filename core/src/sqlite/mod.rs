@@ -3,6 +3,7 @@
 
 mod authorizer;
 mod budget;
+mod check;
 mod checkpoint;
 mod clock_vfs;
 mod connection;
@@ -27,6 +28,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use check::check_database;
 pub(crate) use database::Database;
 pub(crate) use image::{Image, verify_image};
 pub(crate) use meta::{Applied, Position};
