@@ -109,6 +109,18 @@ impl Database {
         fs::metadata(&self.shared.files.wal).map_or(0, |m| m.len())
     }
 
+    /// The database file, where somebody has removed it: SQLite would go on with a file that has no
+    /// name, and all that is written to it would be lost at the end.
+    pub(crate) fn removed_file(&self) -> Option<&Path> {
+        // Held while an installation puts another file in its place.
+        let _checkpointer = self.shared.checkpointer.try_lock()?;
+        let main = &self.shared.files.main;
+        match fs::metadata(main) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Some(main),
+            _ => None,
+        }
+    }
+
     /// The size of the main database file, in bytes.
     #[cfg(test)]
     pub(crate) fn file_bytes(&self) -> u64 {

@@ -97,11 +97,6 @@ impl Watch {
         lock(&self.0.state).injected
     }
 
-    /// Nothing fails any more.
-    pub fn heal(&self) {
-        lock(&self.0.state).fault = None;
-    }
-
     /// The disk at the beginning, and what was done since.
     pub fn recorded(&self) -> (Disk, Vec<Op>) {
         let state = lock(&self.0.state);

@@ -48,9 +48,7 @@ async fn script(root: &Path, watch: &Watch, addresses: &[String]) -> Vec<Vec<Val
     watch.mark(Mark::Copies(2));
     ledger.batch(&second).await.expect("written");
     ledger.large(&first, 1).await.expect("written");
-    while first.status().expect("a status").purged_index == 0 {
-        ledger.with_payload(&first, 1, 150_000).await.expect("written");
-    }
+    ledger.fill_log(&first).await.expect("written");
     // The log does not reach back to the beginning: it gets a snapshot.
     let third = open(2).await;
     ledger.small(&third, 3).await.expect("written");

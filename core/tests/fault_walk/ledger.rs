@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use quorumlite::{Config, Consistency, Error, Node, Result, Row, Statement, Value, params};
+use quorumlite::{Config, Consistency, Error, Node, Result, Statement, Value, params};
 
 use crate::calls::Watch;
 use crate::model::{Mark, Op};
-use crate::support::query;
+use crate::support::{eventually, query};
 
 /// Bytes of one of the rows that make SQLite's write-ahead log grow.
 pub const LARGE: i64 = 900_000;
@@ -61,6 +61,16 @@ impl<'a> Ledger<'a> {
             let row = Statement::new(INSERT, params![self.last + 1, payload]);
             self.write(node, 1, vec![row]).await?;
         }
+        Ok(())
+    }
+
+    /// As many rows as it takes until the log is purged.
+    pub async fn fill_log(&mut self, node: &Node) -> Result<()> {
+        self.with_payload(node, 9, 150_000).await?;
+        eventually("the log is purged", || async {
+            (node.status().expect("a status").purged_index > 0).then_some(())
+        })
+        .await;
         Ok(())
     }
 
@@ -128,7 +138,7 @@ pub async fn rows(node: &Node, consistency: Consistency) -> Vec<Vec<Value>> {
     let sql =
         "SELECT seq, dice, at, length(ballast), substr(ballast, 1, 16) FROM ledger ORDER BY seq";
     match query(node, sql, consistency).await {
-        Ok(rows) => rows.iter().map(|row: &Row| row.values().to_vec()).collect(),
+        Ok(rows) => rows.iter().map(|row| row.values().to_vec()).collect(),
         Err(e) if e.message().contains("no such table") => Vec::new(),
         Err(e) => panic!("reading the ledger: {e:?}"),
     }
