@@ -41,7 +41,7 @@ pub(crate) struct StoredIdentity {
 impl DataDirectory {
     /// Creates the directory where it is missing.
     pub(crate) fn create(path: &Path) -> Result<()> {
-        fs::create_dir_all(path).map_err(|e| directory_error(path, e))
+        create_durably(path).map_err(|e| directory_error(path, e))
     }
 
     /// Locks a directory that holds a node.
@@ -140,6 +140,28 @@ impl DataDirectory {
             File::open(&self.path)?.sync_all()
         };
         write().map_err(|e| directory_error(&self.path, e))
+    }
+}
+
+/// Creates a directory and those above it where they are missing, so that their names survive a power
+/// cut: what is synced in a directory without a name is lost.
+fn create_durably(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        create_durably(above)?;
+    }
+    match fs::create_dir(path) {
+        // Somebody else may have been faster.
+        Err(_) if path.is_dir() => {}
+        made => made?,
+    }
+    // Who may create a name in a directory need not be allowed to read it: then it cannot be synced.
+    match File::open(above.unwrap_or(Path::new("."))) {
+        Err(e) if e.kind() == IoKind::PermissionDenied => Ok(()),
+        above => above?.sync_all(),
     }
 }
 

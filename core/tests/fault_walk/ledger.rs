@@ -134,13 +134,16 @@ pub fn config(dir: &std::path::Path) -> Config {
 }
 
 /// All rows, with enough of each to tell it from any other.
-pub async fn rows(node: &Node, consistency: Consistency) -> Vec<Vec<Value>> {
+///
+/// # Errors
+/// Those of reading.
+pub async fn rows(node: &Node, consistency: Consistency) -> Result<Vec<Vec<Value>>> {
     let sql =
         "SELECT seq, dice, at, length(ballast), substr(ballast, 1, 16) FROM ledger ORDER BY seq";
     match query(node, sql, consistency).await {
-        Ok(rows) => rows.iter().map(|row| row.values().to_vec()).collect(),
-        Err(e) if e.message().contains("no such table") => Vec::new(),
-        Err(e) => panic!("reading the ledger: {e:?}"),
+        Ok(rows) => Ok(rows.iter().map(|row| row.values().to_vec()).collect()),
+        Err(e) if e.message().contains("no such table") => Ok(Vec::new()),
+        Err(e) => Err(e),
     }
 }
 
@@ -151,7 +154,7 @@ pub async fn verify(
     reached: Reached,
     story: Option<&[Vec<Value>]>,
 ) -> std::result::Result<i64, String> {
-    let found = rows(node, consistency).await;
+    let found = rows(node, consistency).await.map_err(|e| format!("reading the ledger: {e}"))?;
     let count = found.len() as i64;
     if count < reached.acknowledged {
         return Err(format!("{} rows were acknowledged, {count} are left", reached.acknowledged));

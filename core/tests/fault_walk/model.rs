@@ -100,7 +100,8 @@ struct File {
 #[derive(Debug, Clone)]
 enum NameChange {
     Add(PathBuf, Entry),
-    Rename(PathBuf, PathBuf),
+    /// The entry moves with it, whether its first name was durable or not.
+    Rename(PathBuf, PathBuf, Entry),
     Remove(PathBuf),
 }
 
@@ -108,6 +109,9 @@ enum NameChange {
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     files: BTreeMap<FileId, File>,
+    /// The names as a process sees them.
+    current: BTreeMap<PathBuf, Entry>,
+    /// Those of them that are durable.
     names: BTreeMap<PathBuf, Entry>,
     unsynced_names: Vec<NameChange>,
 }
@@ -134,18 +138,29 @@ impl Disk {
                 }
             }
         }
+        disk.current = disk.names.clone();
         (disk, ids)
     }
 
     pub fn perform(&mut self, op: &Op) {
-        let mut change = |change| self.unsynced_names.push(change);
+        let moved = match op {
+            Op::Rename(from, _) => self.current.get(from).copied(),
+            _ => None,
+        };
+        let mut change = |change: NameChange| {
+            change.apply(&mut self.current);
+            self.unsynced_names.push(change);
+        };
         match op {
             Op::Create(path, id) => {
                 change(NameChange::Add(path.clone(), Entry::File(*id)));
                 self.files.insert(*id, File::default());
             }
             Op::MakeDir(path) => change(NameChange::Add(path.clone(), Entry::Dir)),
-            Op::Rename(from, to) => change(NameChange::Rename(from.clone(), to.clone())),
+            Op::Rename(from, to) => {
+                let moved = moved.expect("a name that is there");
+                change(NameChange::Rename(from.clone(), to.clone(), moved));
+            }
             Op::Remove(path) => change(NameChange::Remove(path.clone())),
             Op::Write(id, offset, bytes) => {
                 self.file(*id).unsynced.push(Change::Write(*offset, bytes.clone()));
@@ -159,14 +174,22 @@ impl Disk {
             }
             Op::FailedSync(id) => self.file(*id).unsynced.clear(),
             Op::SyncDir(dir) => {
-                let changes = std::mem::take(&mut self.unsynced_names);
-                for change in changes {
+                let mut later: Vec<NameChange> = Vec::new();
+                for change in std::mem::take(&mut self.unsynced_names) {
                     if change.concerns(dir) {
                         change.apply(&mut self.names);
+                        // What became of the old name is settled with the new one.
+                        if let NameChange::Rename(from, ..) = &change {
+                            later.retain(|earlier| {
+                                !matches!(earlier,
+                                NameChange::Add(path, _) | NameChange::Remove(path) if path == from)
+                            });
+                        }
                     } else {
-                        self.unsynced_names.push(change);
+                        later.push(change);
                     }
                 }
+                self.unsynced_names = later;
             }
             Op::Mark(_) => {}
         }
@@ -209,10 +232,7 @@ impl Disk {
     /// Whether the files below `root` are what was recorded, and which one is not.
     pub fn difference(&self, root: &Path) -> Option<PathBuf> {
         let (actual, _) = Disk::of(root);
-        let mut names = self.names.clone();
-        for change in &self.unsynced_names {
-            change.apply(&mut names);
-        }
+        let names = &self.current;
         let contents = |disk: &Disk, entry: Option<&Entry>| match entry {
             Some(Entry::File(id)) => {
                 Some(Some(disk.files[id].after_power_cut(Loss::None, &mut Random(0))))
@@ -300,7 +320,9 @@ impl NameChange {
     fn concerns(&self, dir: &Path) -> bool {
         match self {
             NameChange::Add(path, _) | NameChange::Remove(path) => path.parent() == Some(dir),
-            NameChange::Rename(from, to) => from.parent() == Some(dir) || to.parent() == Some(dir),
+            NameChange::Rename(from, to, _) => {
+                from.parent() == Some(dir) || to.parent() == Some(dir)
+            }
         }
     }
 
@@ -309,10 +331,9 @@ impl NameChange {
             NameChange::Add(path, entry) => {
                 names.insert(path.clone(), *entry);
             }
-            NameChange::Rename(from, to) => {
-                if let Some(entry) = names.remove(from) {
-                    names.insert(to.clone(), entry);
-                }
+            NameChange::Rename(from, to, entry) => {
+                names.remove(from);
+                names.insert(to.clone(), *entry);
             }
             NameChange::Remove(path) => {
                 names.remove(path);

@@ -42,7 +42,7 @@ async fn script(dir: &Path, watch: &Watch) -> Vec<Vec<Value>> {
     .await;
     ledger.batch(&node).await.expect("written");
     ledger.small(&node, 3).await.expect("written");
-    let story = ledger::rows(&node, Consistency::None).await;
+    let story = ledger::rows(&node, Consistency::None).await.expect("read");
     node.close().await.expect("closed");
     story
 }
