@@ -169,7 +169,7 @@ fn add_identity(report: &mut CheckReport, identity: Option<StoredIdentity>, appl
     let member = report.members.iter().any(|m| m.node_id == identity.node_id);
     if !member && !report.members.is_empty() {
         let text = "this node is no member of its cluster any more: it was removed";
-        report.add(Severity::Note, "NOT_A_MEMBER", text);
+        report.add(Severity::Note, "REMOVED_MEMBER", text);
     }
     report.node_id = identity.node_id;
 }
