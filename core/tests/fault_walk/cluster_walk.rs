@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quorumlite::{Config, Consistency, ErrorKind, Node, Value};
+use quorumlite::{Config, Consistency, ErrorKind, Node, Value, params};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -18,7 +18,7 @@ use crate::calls::Watch;
 use crate::ledger::{self, Ledger, Reached};
 use crate::model::{Disk, Loss, Mark, Op, Random};
 use crate::power_cut::{Tally, after};
-use crate::support::{equal_content, eventually, free_address, member};
+use crate::support::{Cluster, equal_content, eventually, free_address, integer, member, query};
 use crate::{number, seed, temporary};
 
 /// States that are opened at the same time.
@@ -219,4 +219,82 @@ async fn a_cluster_loses_nothing_wherever_its_power_fails() {
     println!("{points} sync points, {} operations, {restarts} restarts of the cluster", ops.len());
     assert!(points > 150, "the script has only {points} sync points");
     tally.conclude();
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_directory(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("copied");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovery_may_be_interrupted_anywhere() {
+    let seed = seed();
+    let cluster = Cluster::start().await;
+    cluster.nodes[0].execute("CREATE TABLE t(x)", ()).await.expect("written");
+    for i in 0..20 {
+        cluster.nodes[2].execute("INSERT INTO t VALUES (?)", params![i]).await.expect("written");
+    }
+    let old = cluster.nodes[2].status().expect("a status").cluster_id;
+    let kept = cluster.data_dir(2);
+    for node in &cluster.nodes {
+        node.close().await.expect("closed");
+    }
+    let root = temporary();
+    copy_directory(&kept, &root.path().join("n3"));
+    let watch = Watch::new(root.path());
+    quorumlite::recover_lost_quorum(root.path().join("n3")).expect("recovered");
+    let (mut disk, ops) = watch.recorded();
+    drop(watch);
+    let mut random = Random(seed);
+    let (mut untouched, mut marked, mut done) = (0, 0, 0);
+    for at in 0..=ops.len() {
+        for loss in [Loss::All, Loss::LastWriteTorn, Loss::Random, Loss::None] {
+            let root = temporary();
+            disk.after_power_cut(loss, &mut random, root.path());
+            let dir = root.path().join("n3");
+            let state = format!("{loss:?} at operation {at} of {}", ops.len());
+            let report = quorumlite::check(&dir).expect("a report");
+            let codes: Vec<_> = report.findings.iter().map(|f| f.code.as_str()).collect();
+            assert!(report.ok || codes == ["CONFIG_RECOVERY"], "{state}: {report:?}");
+            match (report.ok, report.members.len()) {
+                (true, 3) => untouched += 1,
+                (true, 1) => done += 1,
+                (false, _) => marked += 1,
+                other => panic!("{state}: {other:?}"),
+            }
+            // Never alone under the old name.
+            assert!(report.members.len() == 3 || report.cluster_id != old, "{state}");
+            let opened = Node::open(Config::new(&dir)).await;
+            let expected = match (report.ok, report.members.len()) {
+                (false, _) => Some("CONFIG_RECOVERY"),
+                (true, 3) => Some("CONFIG_NEEDS_LISTEN"),
+                _ => None,
+            };
+            assert_eq!(opened.as_ref().err().map(|e| e.code()), expected, "{state}");
+            let node = match opened {
+                Ok(node) => node,
+                Err(_) => {
+                    quorumlite::recover_lost_quorum(&dir)
+                        .unwrap_or_else(|e| panic!("{state}: {e:?}"));
+                    Node::open(Config::new(&dir)).await.unwrap_or_else(|e| panic!("{state}: {e:?}"))
+                }
+            };
+            let rows = query(&node, "SELECT count(*) FROM t", Consistency::Session).await;
+            assert_eq!(integer(&rows.expect("read")), 20, "{state}");
+            node.close().await.expect("closed");
+        }
+        if let Some(op) = ops.get(at) {
+            disk.perform(op);
+        }
+    }
+    println!("{untouched} as before, {marked} to be repeated, {done} done");
+    assert!(untouched > 0 && marked > 0 && done > 0);
 }
