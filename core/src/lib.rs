@@ -48,6 +48,8 @@ mod cluster;
 mod config;
 mod consensus;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod log;
 mod node;
 mod proto;

@@ -2,6 +2,8 @@
 //! the state machine hands committed entries to SQLite, the read barrier makes reads linearizable.
 
 pub(crate) mod codec;
+#[cfg(test)]
+mod fuzz;
 mod log_store;
 mod maintenance;
 mod network;

@@ -405,6 +405,7 @@ impl Consensus {
         let votes = self.membership().voter_ids().any(|v| v == id);
         match (request.learner, votes) {
             (false, false) => {
+                self.wait_until_stored(&id, index).await?;
                 self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
             }
             (true, true) => {
@@ -412,6 +413,26 @@ impl Consensus {
             }
             _ => Ok(index),
         }
+    }
+
+    /// Waits until `id` has the log up to `index` on disk, or this node does not lead any more.
+    ///
+    /// A voter must not find itself empty after a power cut: it would wait to be let in again by a
+    /// leader that may need its vote. openraft lets a learner vote that is merely close to the end of
+    /// the log, and to a short log an empty one is close.
+    async fn wait_until_stored(&self, id: &NodeId, index: u64) -> Result<()> {
+        let stored = |m: &Metrics| {
+            let Some(replication) = &m.replication else { return true };
+            replication.get(id).is_none_or(|at| at.as_ref().is_some_and(|at| at.index >= index))
+        };
+        if *id != self.node_id {
+            self.raft
+                .wait(None)
+                .metrics(stored, "the new member has the log")
+                .await
+                .map_err(|e| self.stopped(&e))?;
+        }
+        Ok(())
     }
 
     /// Removes a member; only the leader can. Removing what is no member is harmless.
