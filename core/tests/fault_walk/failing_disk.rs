@@ -114,12 +114,10 @@ async fn counts() -> (usize, usize) {
     watch.counts()
 }
 
-/// Every number up to `end`, or as many of them, from a random one on, as there is time for.
-fn chosen(seed: u64, end: usize, at_most: usize) -> Vec<usize> {
-    let every = match number("QUORUMLITE_FAULT_ROUNDS") {
-        Some(_) => 1,
-        None => end.div_ceil(at_most),
-    };
+/// Numbers up to `end`: all of them, or so many, evenly spread, as there is time for.
+fn chosen(seed: u64, end: usize) -> Vec<usize> {
+    let at_most = 24 + 200 * number("QUORUMLITE_FAULT_ROUNDS").unwrap_or(0) as usize;
+    let every = end.div_ceil(at_most);
     (1 + seed as usize % every..=end).step_by(every).collect()
 }
 
@@ -127,19 +125,19 @@ fn chosen(seed: u64, end: usize, at_most: usize) -> Vec<usize> {
 async fn a_failed_sync_stops_the_node_and_loses_nothing() {
     let seed = seed();
     let (_, syncs) = counts().await;
-    walk("sync", seed, chosen(seed, syncs, 40), Fault::Sync).await;
+    walk("sync", seed, chosen(seed, syncs), Fault::Sync).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_input_output_error_stops_the_node_and_loses_nothing() {
     let seed = seed();
     let (calls, _) = counts().await;
-    walk("call", seed, chosen(seed, calls, 40), Fault::Io).await;
+    walk("call", seed, chosen(seed, calls), Fault::Io).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_stops_the_node_and_loses_nothing() {
     let seed = seed();
     let (calls, _) = counts().await;
-    walk("space", seed, chosen(seed, calls, 40), Fault::Space).await;
+    walk("space", seed, chosen(seed, calls), Fault::Space).await;
 }
