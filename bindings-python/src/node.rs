@@ -182,7 +182,7 @@ pub(crate) fn members_to_py(py: Python<'_>, members: &[Member]) -> PyResult<Py<P
 }
 
 /// Runs a part of the core on the calling thread, without the GIL.
-fn detached<T: Send>(
+pub(crate) fn detached<T: Send>(
     py: Python<'_>,
     process: &'static Process,
     work: impl FnOnce() -> quorumlite::Result<T> + Send,

@@ -20,6 +20,7 @@ import atexit as _atexit
 from collections.abc import Sequence as _Sequence
 
 from . import _quorumlite, aio
+from ._directory import CheckReport, Finding, Recovery, check, recover_lost_quorum
 from ._errors import (
     BusyError,
     ClosedError,
@@ -55,6 +56,7 @@ from ._types import (
 
 __all__ = [
     "BusyError",
+    "CheckReport",
     "ClosedError",
     "ConfigError",
     "ConflictError",
@@ -64,6 +66,7 @@ __all__ = [
     "DataError",
     "DatabaseError",
     "Error",
+    "Finding",
     "ForbiddenError",
     "IntegrityError",
     "InterfaceError",
@@ -75,6 +78,7 @@ __all__ = [
     "Params",
     "Path",
     "ProgrammingError",
+    "Recovery",
     "Result",
     "Role",
     "Row",
@@ -86,7 +90,9 @@ __all__ = [
     "Value",
     "__version__",
     "aio",
+    "check",
     "open",
+    "recover_lost_quorum",
 ]
 
 _Sequence.register(Rows)
