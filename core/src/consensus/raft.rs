@@ -22,7 +22,7 @@ use super::repair;
 use super::replica_hashes::ReplicaHashes;
 use super::service::RaftService;
 use super::snapshot::Incoming;
-use super::state_machine::{ApplyThread, StateMachine};
+use super::state_machine::{ApplyThread, StateMachine, TRANSACTION_ENTRIES};
 use super::types::{MemberInfo, Membership, Metrics, NodeId, Raft, TypeConfig};
 use crate::config::Role;
 use crate::error::{Error, ErrorKind, Result};
@@ -83,6 +83,7 @@ impl Consensus {
         dir: &Path,
         node_id: &str,
         max_log_bytes: u64,
+        transaction_entries: Option<usize>,
         client: Client,
     ) -> Result<Consensus> {
         let segment_bytes = (max_log_bytes / 4).min(LogOptions::default().segment_bytes);
@@ -97,8 +98,12 @@ impl Consensus {
         .map_err(|e| Error::closed().with_source(e))??;
         let incoming = Incoming::new(dir.join("incoming"))?;
         repair::check_agreement(&log, &writer.applied())?;
-        let (machine, apply_thread) =
-            StateMachine::start(database.clone(), writer, incoming.dir().to_owned())?;
+        let (machine, apply_thread) = StateMachine::start(
+            database.clone(),
+            writer,
+            incoming.dir().to_owned(),
+            transaction_entries.unwrap_or(TRANSACTION_ENTRIES),
+        )?;
         let applied = machine.applied();
         let failure = machine.failure();
         let hashes = machine.hashes();
