@@ -53,7 +53,7 @@ fn batch(random: &mut Random) -> proto::CommandBatch {
         timestamp_us: random.next() as i64,
         commands: (0..random.below(4))
             .map(|_| proto::Command {
-                client: random.bytes(16).into(),
+                client: random.bytes(16),
                 sequence: random.next(),
                 acked_below: random.next(),
                 seed: random.next(),
@@ -135,7 +135,7 @@ fn image() -> (Vec<u8>, proto::SnapshotBegin) {
     let id = proto::LogId { term: 1, index: 7 };
     let begin = proto::SnapshotBegin {
         vote: Some(proto::Vote { term: 1, node_id: "n1".to_owned(), committed: true }),
-        last_log_id: Some(id.clone()),
+        last_log_id: Some(id),
         membership_log_id: Some(id),
         membership: Some(membership),
         length: bytes.len() as u64,
