@@ -51,15 +51,21 @@ impl Process {
             Process { child, input, replies, started: Duration::ZERO, ready: Value::Null };
         let last_words = errors.map(|errors| {
             std::thread::spawn(move || {
+                // Read to the end, or the process would wait; the beginning says what went wrong.
                 let lines = BufReader::new(errors).lines().map_while(std::result::Result::ok);
-                lines.filter(|line| !line.trim().is_empty()).last()
+                let lines = lines.filter(|line| !line.trim().is_empty());
+                lines.enumerate().fold(String::new(), |said, (number, line)| match number {
+                    0 => line,
+                    1..5 => format!("{said} {line}"),
+                    _ => said,
+                })
             })
         });
         match process.reply(patience) {
             Ok(ready) => process.ready = ready,
             Err(e) => {
                 process.kill();
-                let said = last_words.and_then(|thread| thread.join().ok()).flatten();
+                let said = last_words.and_then(|thread| thread.join().ok());
                 return Err(format!("{e}; it said: {}", said.unwrap_or_default()).into());
             }
         }

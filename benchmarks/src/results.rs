@@ -31,24 +31,28 @@ impl Results {
         self.records.push(Record { round, what, values });
     }
 
-    /// Adds to every record of the round that has a value of the yardstick's its ratio to that.
+    /// Adds to every record of the round its ratio to the yardstick's, where that has the same number
+    /// of rows in a transaction.
     pub fn relate(&mut self, round: usize, measure: &str, yardstick: &str) {
-        let of = |results: &Results, name: &str| -> Option<f64> {
-            let found: Vec<f64> = (results.records.iter())
-                .filter(|r| r.round == round && r.what["measure"] == measure)
-                .filter(|r| r.what["system"] == yardstick)
-                .filter_map(|r| r.values.get(name)?.as_f64())
-                .collect();
-            (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64)
+        let comparable = |r: &Record, what: &Value| {
+            r.round == round && r.what["measure"] == measure && r.what["rows"] == what["rows"]
         };
-        let (rate, p50) = (of(self, "per_second"), of(self, "p50_us"));
-        let of_round = |r: &&mut Record| r.round == round && r.what["measure"] == measure;
-        for record in self.records.iter_mut().filter(of_round) {
-            for (name, yardstick) in [("per_second", rate), ("p50_us", p50)] {
-                let value = record.values.get(name).and_then(Value::as_f64);
-                if let (Some(value), Some(yardstick)) = (value, yardstick) {
+        for at in 0..self.records.len() {
+            let what = self.records[at].what.clone();
+            if !comparable(&self.records[at], &what) {
+                continue;
+            }
+            for name in ["per_second", "p50_us"] {
+                let of_yardstick: Vec<f64> = (self.records.iter())
+                    .filter(|r| comparable(r, &what) && r.what["system"] == yardstick)
+                    .filter_map(|r| r.values.get(name)?.as_f64())
+                    .collect();
+                let values = &mut self.records[at].values;
+                let value = values.get(name).and_then(Value::as_f64);
+                if let (Some(value), false) = (value, of_yardstick.is_empty()) {
+                    let mean = of_yardstick.iter().sum::<f64>() / of_yardstick.len() as f64;
                     let name = name.trim_end_matches("_us");
-                    record.values.insert(format!("{name}_ratio"), json!(value / yardstick));
+                    values.insert(format!("{name}_ratio"), json!(value / mean));
                 }
             }
         }
