@@ -70,16 +70,17 @@ impl Results {
             }
             let group = grouped.entry(key.clone()).or_default();
             for (name, value) in &record.values {
-                match value.as_f64() {
-                    Some(number) => group.entry(name).or_default().push(number),
-                    None => drop(failures.insert(key.clone(), value)),
+                match value {
+                    Value::String(_) => drop(failures.insert(key.clone(), value)),
+                    // A percentile of no operations is null.
+                    number => group.entry(name).or_default().extend(number.as_f64()),
                 }
             }
         }
         let median_of = |(key, what): &(String, &Value)| {
             let mut all = (*what).clone();
-            for (name, numbers) in &mut grouped.get(key).cloned().unwrap_or_default() {
-                all[*name] = json!(median(numbers));
+            for (name, mut numbers) in grouped.get(key).cloned().unwrap_or_default() {
+                all[name] = json!(median(&mut numbers));
             }
             if let Some(reason) = failures.get(key) {
                 all["failed"] = (*reason).clone();
