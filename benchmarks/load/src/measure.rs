@@ -12,7 +12,7 @@ const WARM_UP: f64 = 0.25;
 /// Operations that never wait let the other callers run after so many.
 const YIELD_EVERY: u64 = 64;
 
-/// Latencies of the operations that began and ended within a window.
+/// Latencies of the operations that ended within a window.
 pub struct Latencies {
     nanoseconds: Vec<u64>,
     window: Duration,
@@ -68,7 +68,7 @@ where
                 }
                 caller = act(caller, turn).await?;
                 let ended = Instant::now();
-                if started >= begin && ended <= end {
+                if (begin..=end).contains(&ended) {
                     seen.push((ended - started).as_nanos() as u64);
                 }
                 turn += count;
