@@ -1,11 +1,14 @@
 # make demo   sets everything up and runs the main example (three processes, a killed leader)
 # make test   runs every test in every folder, and lint
 #
+# make demo-mixed         one cluster of a Python, a Node.js and a Kotlin process (KILLS=20 for long)
 # make fuzz-determinism   generated statements through a cluster, compared throughout
 # make bench-apply        what applying costs against plain SQLite
+# make kotlin-flat        10,000 opens and 100,000 calls from Kotlin, with memory and descriptors
 #
 # A fresh machine needs Rust, Python 3.10+ and a C compiler; the rest goes into .venv and target.
-# With Node.js 20+ its package is tested too (into bindings-node/node_modules).
+# With Node.js 20+ its package is tested too (into bindings-node/node_modules), and with a JDK 17+ and
+# Maven the Kotlin package (into bindings-uniffi/kotlin/target).
 # Another interpreter: make PYTHON=python3.12 ... (before .venv exists, or after make clean-venv)
 
 PYTHON ?= python3
@@ -17,7 +20,7 @@ VENV := .venv
 STAMPS := $(VENV)/stamps
 BIN := $(abspath $(VENV))/bin
 RUFF := $(BIN)/ruff
-PYTHON_FOLDERS := bindings-python examples/python conformance docs
+PYTHON_FOLDERS := bindings-python examples/python examples/mixed conformance docs
 
 # What the installed Python package is built from.
 PACKAGE_SOURCES := Cargo.toml Cargo.lock $(wildcard .cargo/config.toml) \
@@ -37,23 +40,42 @@ NODE_SOURCES := Cargo.toml Cargo.lock $(shell find core bindings-node -type f \(
 export PYO3_PYTHON := $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# What the Kotlin package is built from.
+KOTLIN := bindings-uniffi/kotlin
+KOTLIN_SOURCES := Cargo.toml Cargo.lock $(KOTLIN)/pom.xml $(shell find core bindings-uniffi -type f \
+	\( -name '*.rs' -o -name '*.toml' -o -path '*/src/main/*' -o -path '*/kotlin/scripts/*' \) \
+	-not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/target/*')
+MVN := mvn -q -B -Dstyle.color=never
+
 # For fuzz-determinism: how long and how many at most; QUORUMLITE_FUZZ_SEED=... repeats a run.
 FUZZ_SECONDS ?= 3600
 FUZZ_STATEMENTS ?= 100000
 
 .PHONY: demo test setup lint fmt rust-lint rust-test python-lint python-test conformance-test \
 	example-test node-lint node-test node-example-test check-node node-skipped \
+	kotlin-test kotlin-fresh-test kotlin-example-test kotlin-flat kotlin-skipped check-kotlin \
+	demo-mixed \
 	fuzz-determinism bench-apply check-tools clean-venv
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/package $(STAMPS)/data
 	$(BIN)/python examples/python/cluster.py $(DEMO_FLAGS)
 
+# Only Kotlin's dependencies are on the class path that Maven writes.
+KILLS ?= 1
+demo-mixed: $(STAMPS)/package $(NODE_STAMPS)/package $(KOTLIN)/target/stamps/installed
+	cd examples/mixed && npm install --silent --ignore-scripts --no-package-lock
+	cd examples/kotlin && $(MVN) compile dependency:build-classpath -Dmdep.outputFile=target/class-path
+	$(BIN)/python examples/mixed/mixed.py --kills $(KILLS) \
+		--class-path "examples/kotlin/target/classes:$$(cat examples/kotlin/target/class-path)"
+
 # In CI nothing is left out; elsewhere a toolchain that is missing is named in the closing lines.
 ifneq ($(CI),)
 HAVE_NODE := yes
+HAVE_KOTLIN := yes
 else
 HAVE_NODE := $(shell command -v npm >/dev/null && command -v node >/dev/null && echo yes)
+HAVE_KOTLIN := $(shell command -v mvn >/dev/null && command -v javac >/dev/null && echo yes)
 endif
 
 ifeq ($(HAVE_NODE),yes)
@@ -63,11 +85,23 @@ else
 NODE_TESTS := node-skipped
 endif
 
-test: lint rust-test conformance-test python-test example-test $(NODE_TESTS)
+ifeq ($(HAVE_KOTLIN),yes)
+KOTLIN_TESTS := kotlin-test kotlin-example-test kotlin-fresh-test
+ifeq ($(HAVE_NODE),yes)
+KOTLIN_TESTS += demo-mixed
+endif
+else
+KOTLIN_TESTS := kotlin-skipped
+endif
+
+test: lint rust-test conformance-test python-test example-test $(NODE_TESTS) $(KOTLIN_TESTS)
 	@echo "== all tests passed"
 
 node-skipped:
 	@echo "== NOT TESTED: bindings-node (Node.js is missing: https://nodejs.org)"
+
+kotlin-skipped:
+	@echo "== NOT TESTED: bindings-uniffi/kotlin (a JDK or Maven is missing: apt-get install maven default-jdk)"
 
 setup: $(STAMPS)/package $(STAMPS)/tools $(STAMPS)/data
 
@@ -119,6 +153,22 @@ node-example-test: $(NODE_STAMPS)/package
 	cd examples/node && npm install --silent --ignore-scripts --no-package-lock
 	cd examples/node && node hello.mjs | diff - ../hello.expected
 
+# Maven compiles what has changed, and the native library is built by cargo: no stamp is needed.
+kotlin-test: | check-kotlin
+	@echo "== kotlin: tests"
+	cd $(KOTLIN) && $(MVN) test
+
+kotlin-example-test: $(KOTLIN)/target/stamps/installed
+	@echo "== kotlin: examples"
+	cd examples/kotlin && $(MVN) compile && $(MVN) exec:java | diff - ../hello.expected
+
+kotlin-fresh-test: $(KOTLIN)/target/stamps/installed
+	@echo "== kotlin: a project outside of the repository"
+	$(KOTLIN)/scripts/fresh.sh $(abspath $(KOTLIN))/target/packages
+
+kotlin-flat: | check-kotlin
+	cd $(KOTLIN) && mvn -B -Dstyle.color=never test -Dtest=FlatTest -Dquorumlite.opens=10000 -Dquorumlite.calls=100000
+
 # The small program, whose output is the same in every language, and the demo on a tenth of the data.
 example-test: $(STAMPS)/package $(STAMPS)/data
 	@echo "== examples"
@@ -136,6 +186,12 @@ check-node:
 		echo "Node.js is missing: install version 20 or later from https://nodejs.org" >&2; exit 1; }
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { \
 		echo "Node.js is older than 20: install a later one from https://nodejs.org" >&2; exit 1; }
+
+check-kotlin:
+	@command -v mvn >/dev/null || { \
+		echo "Maven is missing: apt-get install maven, or https://maven.apache.org" >&2; exit 1; }
+	@command -v javac >/dev/null || { \
+		echo "A JDK is missing: install version 17 or later (apt-get install default-jdk)" >&2; exit 1; }
 
 clean-venv:
 	rm -rf $(VENV)
@@ -180,4 +236,13 @@ $(NODE_STAMPS)/tools: bindings-node/package-lock.json | check-node
 $(NODE_STAMPS)/package: $(NODE_STAMPS)/tools $(NODE_SOURCES)
 	@echo "== building the Node.js package (the first time takes a few minutes)"
 	cd bindings-node && npm run --silent build
+	touch $@
+
+# Into Maven's local repository, where examples/kotlin finds it, and into a folder of its own.
+$(KOTLIN)/target/stamps/installed: $(KOTLIN_SOURCES) | check-kotlin
+	@echo "== installing the Kotlin package"
+	rm -rf $(KOTLIN)/target/packages
+	cd $(KOTLIN) && $(MVN) deploy -Dmaven.test.skip=true \
+		-DaltDeploymentRepository=packages::file://$(abspath $(KOTLIN))/target/packages
+	mkdir -p $(KOTLIN)/target/stamps
 	touch $@
