@@ -46,6 +46,9 @@ KOTLIN_SOURCES := Cargo.toml Cargo.lock $(KOTLIN)/pom.xml $(shell find core bind
 	\( -name '*.rs' -o -name '*.toml' -o -path '*/src/main/*' -o -path '*/kotlin/scripts/*' \) \
 	-not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/target/*')
 MVN := mvn -q -B -Dstyle.color=never
+COMPILE_KOTLIN_EXAMPLES = cd examples/kotlin && \
+	$(MVN) compile dependency:build-classpath -Dmdep.outputFile=target/class-path
+KOTLIN_EXAMPLES_PATH = examples/kotlin/target/classes:$$(cat examples/kotlin/target/class-path)
 
 # For fuzz-determinism: how long and how many at most; QUORUMLITE_FUZZ_SEED=... repeats a run.
 FUZZ_SECONDS ?= 3600
@@ -61,13 +64,11 @@ FUZZ_STATEMENTS ?= 100000
 demo: $(STAMPS)/package $(STAMPS)/data
 	$(BIN)/python examples/python/cluster.py $(DEMO_FLAGS)
 
-# Only Kotlin's dependencies are on the class path that Maven writes.
 KILLS ?= 1
 demo-mixed: $(STAMPS)/package $(NODE_STAMPS)/package $(KOTLIN)/target/stamps/installed
 	cd examples/mixed && npm install --silent --ignore-scripts --no-package-lock
-	cd examples/kotlin && $(MVN) compile dependency:build-classpath -Dmdep.outputFile=target/class-path
-	$(BIN)/python examples/mixed/mixed.py --kills $(KILLS) \
-		--class-path "examples/kotlin/target/classes:$$(cat examples/kotlin/target/class-path)"
+	$(COMPILE_KOTLIN_EXAMPLES)
+	$(BIN)/python examples/mixed/mixed.py --kills $(KILLS) --class-path "$(KOTLIN_EXAMPLES_PATH)"
 
 # In CI nothing is left out; elsewhere a toolchain that is missing is named in the closing lines.
 ifneq ($(CI),)
@@ -160,7 +161,8 @@ kotlin-test: | check-kotlin
 
 kotlin-example-test: $(KOTLIN)/target/stamps/installed
 	@echo "== kotlin: examples"
-	cd examples/kotlin && $(MVN) compile && $(MVN) exec:java | diff - ../hello.expected
+	$(COMPILE_KOTLIN_EXAMPLES)
+	java -cp "$(KOTLIN_EXAMPLES_PATH)" HelloKt | diff - examples/hello.expected
 
 kotlin-fresh-test: $(KOTLIN)/target/stamps/installed
 	@echo "== kotlin: a project outside of the repository"

@@ -77,21 +77,10 @@ cat >pom.xml <<END
           </execution>
         </executions>
       </plugin>
-      <plugin>
-        <groupId>org.codehaus.mojo</groupId>
-        <artifactId>exec-maven-plugin</artifactId>
-        <version>3.6.4</version>
-        <configuration>
-          <mainClass>MainKt</mainClass>
-          <arguments>
-            <argument>$project/data</argument>
-          </arguments>
-        </configuration>
-      </plugin>
     </plugins>
   </build>
 </project>
 END
-mvn -q -B -Dstyle.color=never compile
-mvn -q -B -Dstyle.color=never exec:java >output
+mvn -q -B compile dependency:build-classpath -Dmdep.outputFile=class-path
+java -cp "target/classes:$(cat class-path)" MainKt "$project/data" >output
 printf '[{id=1, name=ann}]\nSQLITE_CONSTRAINT_PRIMARYKEY\n' | diff - output
