@@ -60,5 +60,5 @@ pub use config::{Config, Consistency, Role, Security};
 pub use error::{Error, ErrorKind, Result};
 pub use node::{Node, ReadOptions, WriteOptions};
 pub use statement::{ExecuteResult, Params, Row, Rows, Statement};
-pub use status::{ContentHash, Member, Status};
+pub use status::{ContentHash, Member, SnapshotProgress, Status};
 pub use value::Value;

@@ -39,6 +39,7 @@ pub(super) struct ImageFile {
     conn: Mutex<Connection>,
     applied: Applied,
     len: u64,
+    page_size: u32,
 }
 
 impl Database {
@@ -90,10 +91,8 @@ impl Image {
     }
 
     /// The size of a page in bytes.
-    #[cfg(test)]
     pub(crate) fn page_size(&self) -> u32 {
-        let header = self.read(0, HEADER).unwrap();
-        check_header(&header.try_into().unwrap(), self.len()).unwrap()
+        self.0.page_size
     }
 
     /// The `len` bytes from `offset` on, fewer at the end of the image.
@@ -122,8 +121,8 @@ impl ImageFile {
         let len = main_size(&conn)?;
         let mut header = [0; HEADER];
         read_main(&conn, 0, &mut header)?;
-        check_header(&header, len)?;
-        Ok(ImageFile { conn: Mutex::new(conn), applied, len })
+        let page_size = check_header(&header, len)?;
+        Ok(ImageFile { conn: Mutex::new(conn), applied, len, page_size })
     }
 
     pub(super) fn position(&self) -> Option<Position> {

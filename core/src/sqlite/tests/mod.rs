@@ -9,6 +9,7 @@ mod engine_forbidden;
 mod engine_functions;
 mod engine_readers;
 mod engine_statements;
+mod engine_wal_writes;
 mod state_apply;
 mod state_byte_level;
 mod state_image;
@@ -38,7 +39,8 @@ impl Engine {
         let path = dir.path().join("engine.replica");
         let conn = open_writer(&path).unwrap();
         conn.execute_batch(
-            "CREATE TABLE _quorumlite_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+            "CREATE TABLE _quorumlite_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID; \
+             CREATE TABLE _quorumlite_recent(log_index INTEGER PRIMARY KEY, results BLOB NOT NULL)",
         )
         .unwrap();
         Engine { conn, path, _dir: dir }
@@ -72,7 +74,7 @@ impl Engine {
     /// Runs a statement as a command of its own: with a clock, a seed and fresh counters.
     fn command(&self, context: CommandContext, sql: &str) -> StatementOutcome {
         let _guard = context::enter(context);
-        execute::reset_connection_state(&self.conn).unwrap();
+        execute::reset_connection_state(&self.conn, true).unwrap();
         self.run(sql)
     }
 
