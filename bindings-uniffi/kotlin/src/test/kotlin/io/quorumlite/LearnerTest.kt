@@ -19,7 +19,7 @@ internal object Phone {
         val (dir, listen, first) = args
         val config = member(Path.of(dir), "phone", listen, first).copy(role = Role.LEARNER)
         Quorumlite.open(config).use { node ->
-            for (line in generateSequence(::readLine)) {
+            for (line in generateSequence(::readlnOrNull)) {
                 val level = Consistency.valueOf(line)
                 val rows = node.query("SELECT count(*) FROM t", consistency = level, timeout = 60.seconds)
                 println("${rows[0].long(0)} ${node.status().role}")
