@@ -346,7 +346,7 @@ impl Transfer {
 
     fn write(&mut self, chunk: &proto::SnapshotChunk) -> Result<()> {
         let claimed = chunk.data.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
-        if claimed.is_none_or(|n| n as usize > CHUNK_BYTES) || chunk.runs.len() % 2 != 0 {
+        if claimed.is_none_or(|n| n as usize > CHUNK_BYTES) || !chunk.runs.len().is_multiple_of(2) {
             return Err(codec::malformed("a snapshot chunk"));
         }
         let bytes = lz4_flex::decompress_size_prepended(&chunk.data)

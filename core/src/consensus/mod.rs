@@ -2,6 +2,8 @@
 //! the state machine hands committed entries to SQLite, the read barrier makes reads linearizable.
 
 pub(crate) mod codec;
+#[cfg(test)]
+mod fuzz;
 mod incoming;
 mod log_store;
 mod maintenance;
@@ -9,6 +11,7 @@ mod network;
 mod proposer;
 mod raft;
 mod read_barrier;
+pub(crate) mod repair;
 mod replica_hashes;
 mod service;
 mod snapshot;

@@ -19,6 +19,7 @@ use super::log_store::LogStore;
 use super::maintenance::Maintenance;
 use super::network::{Addresses, Network};
 use super::proposer::Proposer;
+use super::repair;
 use super::replica_hashes::ReplicaHashes;
 use super::service::RaftService;
 use super::state_machine::{ApplyThread, StateMachine, TRANSACTION_ENTRIES};
@@ -96,6 +97,7 @@ impl Consensus {
         })
         .await
         .map_err(|e| Error::closed().with_source(e))??;
+        repair::check_agreement(&log, &writer.applied())?;
         let incoming = Incoming::new(dir.join("incoming"), database.clone())?;
         let (machine, apply_thread) = StateMachine::start(
             database.clone(),
@@ -414,6 +416,7 @@ impl Consensus {
         let votes = self.membership().voter_ids().any(|v| v == id);
         match (request.learner, votes) {
             (false, false) => {
+                self.wait_until_stored(&id, index).await?;
                 self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
             }
             (true, true) => {
@@ -421,6 +424,26 @@ impl Consensus {
             }
             _ => Ok(index),
         }
+    }
+
+    /// Waits until `id` has the log up to `index` on disk, or this node does not lead any more.
+    ///
+    /// A voter must not find itself empty after a power cut: it would wait to be let in again by a
+    /// leader that may need its vote. openraft lets a learner vote that is merely close to the end of
+    /// the log, and to a short log an empty one is close.
+    async fn wait_until_stored(&self, id: &NodeId, index: u64) -> Result<()> {
+        let stored = |m: &Metrics| {
+            let Some(replication) = &m.replication else { return true };
+            replication.get(id).is_none_or(|at| at.as_ref().is_some_and(|at| at.index >= index))
+        };
+        if *id != self.node_id {
+            self.raft
+                .wait(None)
+                .metrics(stored, "the new member has the log")
+                .await
+                .map_err(|e| self.stopped(&e))?;
+        }
+        Ok(())
     }
 
     /// Removes a member; only the leader can. Removing what is no member is harmless.
@@ -528,7 +551,7 @@ impl RaftWatch {
     }
 }
 
-fn members(membership: &Membership) -> Vec<MemberEntry> {
+pub(super) fn members(membership: &Membership) -> Vec<MemberEntry> {
     let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
     membership
         .nodes()
