@@ -2,6 +2,7 @@
 //! public packages are written by hand on top of what is generated (`kotlin/`, `swift/`).
 
 mod config;
+mod directory;
 mod error;
 mod node;
 mod operation;
@@ -13,10 +14,11 @@ mod value;
 mod tests;
 
 pub use config::{Config, Consistency, ReadOptions, Role};
+pub use directory::{CheckReport, Finding, Recovery, check_directory, recover_lost_quorum};
 pub use error::{ErrorInfo, NativeError};
 pub use node::{NativeNode, open_node};
 pub use runtime::{close_all, open_nodes};
-pub use status::{ContentHash, Member, Status};
+pub use status::{ContentHash, Member, SnapshotProgress, Status};
 pub use value::{ExecuteResult, Params, Rows, Statement, Value};
 
 uniffi::setup_scaffolding!();

@@ -64,6 +64,8 @@ pub struct Status {
     pub checked_index: u64,
     /// The first difference between replicas that was found.
     pub divergence: Option<String>,
+    /// The snapshot that this node receives, or the last one; absent where it received none.
+    pub snapshot: Option<SnapshotProgress>,
     /// All members; of the others, `members()` knows more.
     pub members: Vec<Member>,
 }
@@ -87,7 +89,29 @@ impl From<quorumlite::Status> for Status {
             last_refusal: s.last_refusal,
             checked_index: s.checked_index,
             divergence: s.divergence,
+            snapshot: s.snapshot.map(Into::into),
             members: s.members.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// How far the reception of a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct SnapshotProgress {
+    /// Bytes of the whole database.
+    pub total_bytes: u64,
+    /// How many of them are there.
+    pub present_bytes: u64,
+    /// What had to be sent for it.
+    pub received_bytes: u64,
+}
+
+impl From<quorumlite::SnapshotProgress> for SnapshotProgress {
+    fn from(p: quorumlite::SnapshotProgress) -> Self {
+        SnapshotProgress {
+            total_bytes: p.total_bytes,
+            present_bytes: p.present_bytes,
+            received_bytes: p.received_bytes,
         }
     }
 }

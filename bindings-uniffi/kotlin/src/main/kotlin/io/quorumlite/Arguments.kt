@@ -28,7 +28,7 @@ internal fun text(v: String, place: String): String {
     return v
 }
 
-private fun path(v: String, name: String): String {
+internal fun path(v: String, name: String): String {
     require('\u0000' !in v) { "$name must be a path, which cannot contain a NUL character" }
     return text(v, name)
 }

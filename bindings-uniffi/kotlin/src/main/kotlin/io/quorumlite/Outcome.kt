@@ -145,6 +145,14 @@ internal fun status(s: io.quorumlite.ffi.Status): Status =
         lastRefusal = s.lastRefusal,
         checkedIndex = s.checkedIndex.toLong(),
         divergence = s.divergence,
+        snapshot =
+            s.snapshot?.let {
+                SnapshotProgress(
+                    it.totalBytes.toLong(),
+                    it.presentBytes.toLong(),
+                    it.receivedBytes.toLong(),
+                )
+            },
         members = s.members.map(::member),
     )
 

@@ -34,6 +34,8 @@ public data class Member(
  *   0 for never.
  * @property divergence the first difference between replicas that was found; see
  *   [Config.checkInterval].
+ * @property snapshot the snapshot that this node receives, or the last one; `null` where it received none
+ *   since it was opened.
  * @property members all members; `reachable` and `appliedIndex` are known only of this node, ask
  *   [Node.members] for the others.
  */
@@ -54,7 +56,22 @@ public data class Status(
     val lastRefusal: String?,
     val checkedIndex: Long,
     val divergence: String?,
+    val snapshot: SnapshotProgress?,
     val members: List<Member>,
+)
+
+/**
+ * How far the reception of a snapshot is.
+ *
+ * @property totalBytes bytes of the whole database.
+ * @property presentBytes how many of them are there.
+ * @property receivedBytes what had to be sent for it: less where this node had an old copy, and it is
+ *   compressed.
+ */
+public data class SnapshotProgress(
+    val totalBytes: Long,
+    val presentBytes: Long,
+    val receivedBytes: Long,
 )
 
 /**
