@@ -122,6 +122,7 @@ node-example-test: $(NODE_STAMPS)/package
 # The small program, whose output is the same in every language, and the demo on a tenth of the data.
 example-test: $(STAMPS)/package $(STAMPS)/data
 	@echo "== examples"
+	cargo run --quiet $(CARGO_FLAGS) -p quorumlite --example hello | diff - examples/hello.expected
 	$(BIN)/python examples/python/hello.py | diff - examples/hello.expected
 	$(BIN)/python examples/python/cluster.py --flights 30000
 

@@ -62,3 +62,8 @@ pub use node::{Node, ReadOptions, WriteOptions};
 pub use statement::{ExecuteResult, Params, Row, Rows, Statement};
 pub use status::{ContentHash, Member, Status};
 pub use value::Value;
+
+/// Compiles the programs of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/getting-started-rust.md")]
+struct GettingStarted;
