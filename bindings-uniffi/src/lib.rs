@@ -1,0 +1,22 @@
+//! The core as UniFFI describes it to other languages: converts, calls the core, maps errors. The
+//! public packages are written by hand on top of what is generated (`kotlin/`, `swift/`).
+
+mod config;
+mod error;
+mod node;
+mod operation;
+mod runtime;
+mod status;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, Consistency, ReadOptions, Role};
+pub use error::{ErrorInfo, NativeError};
+pub use node::{NativeNode, open_node};
+pub use runtime::{close_all, open_nodes};
+pub use status::{ContentHash, Member, Status};
+pub use value::{ExecuteResult, Params, Rows, Statement, Value};
+
+uniffi::setup_scaffolding!();
