@@ -1,6 +1,7 @@
 //! The core as UniFFI describes it to other languages: converts, calls the core, maps errors. The
 //! public packages are written by hand on top of what is generated (`kotlin/`, `swift/`).
 
+mod cancellation;
 mod config;
 mod error;
 mod node;
@@ -12,6 +13,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use cancellation::{Cancellation, open_node_unless};
 pub use config::{Config, Consistency, ReadOptions, Role};
 pub use error::{ErrorInfo, NativeError};
 pub use node::{NativeNode, open_node};
