@@ -1,8 +1,10 @@
 //! [`NativeNode`]: the core's `Node`. Each verb runs as an operation of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
 
 use quorumlite::{Node, WriteOptions};
+use tokio::sync::watch;
 
 use crate::config::{Config, ReadOptions, seconds};
 use crate::operation::{Result, abandonable, detachable};
@@ -15,7 +17,12 @@ use crate::value::{ExecuteResult, Rows, Statement};
 pub struct NativeNode {
     node: Node,
     key: u64,
+    /// Made by the first `shutdown`; its sender goes when the node is closed.
+    ending: OnceLock<watch::Receiver<()>>,
 }
+
+/// The longest time that `close_within` may be asked to wait.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Opens a node. Cancelled, it closes again what it has begun to open.
 ///
@@ -26,7 +33,7 @@ pub async fn open_node(config: Config) -> Result<Arc<NativeNode>> {
     let config = quorumlite::Config::try_from(config)?;
     let node = abandonable(Node::open(config)).await?;
     let key = remember(node.clone());
-    Ok(Arc::new(NativeNode { node, key }))
+    Ok(Arc::new(NativeNode { node, key, ending: OnceLock::new() }))
 }
 
 impl Drop for NativeNode {
@@ -114,14 +121,42 @@ impl NativeNode {
     }
 
     /// Closes: stops the node, unless another handle has it open, and releases its directory.
-    /// Again is harmless. (`close` is the name of the destructor in UniFFI.)
+    /// Again is harmless, and waits for the same end. (`close` is UniFFI's name of the destructor.)
     pub async fn shutdown(&self) -> Result<()> {
-        let (node, key) = (self.node.clone(), self.key);
-        detachable(async move {
-            let closed = node.close().await;
-            forget(key);
-            closed
-        })
-        .await
+        let mut ending = self.ending()?;
+        // Nothing is ever sent: it fails when the sender has gone.
+        let _ = ending.changed().await;
+        Ok(())
+    }
+
+    /// Like `shutdown`, but blocks the calling thread, for at most so many seconds (and never more
+    /// than an hour). Tells whether the node is closed; if not, it goes on closing.
+    pub fn close_within(&self, seconds: f64) -> Result<bool> {
+        let bound = Duration::try_from_secs_f64(seconds).unwrap_or_default().min(LONGEST);
+        let mut ending = self.ending()?;
+        let (running, ended) = mpsc::channel::<()>();
+        runtime()?.spawn(async move {
+            let _ = ending.changed().await;
+            drop(running);
+        });
+        Ok(ended.recv_timeout(bound) == Err(mpsc::RecvTimeoutError::Disconnected))
+    }
+}
+
+impl NativeNode {
+    /// Starts to close, the first time.
+    fn ending(&self) -> Result<watch::Receiver<()>> {
+        let runtime = runtime()?;
+        let ending = self.ending.get_or_init(|| {
+            let (running, ended) = watch::channel(());
+            let (node, key) = (self.node.clone(), self.key);
+            runtime.spawn(async move {
+                let _ = node.close().await;
+                forget(key);
+                drop(running);
+            });
+            ended
+        });
+        Ok(ending.clone())
     }
 }

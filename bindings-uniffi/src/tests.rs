@@ -10,7 +10,7 @@ use std::thread::{self, Thread};
 use crate::operation::detachable;
 use crate::{
     Config, Consistency, NativeError, NativeNode, Params, ReadOptions, Role, Statement, Value,
-    open_node,
+    open_node, open_nodes,
 };
 
 struct Unpark(Thread);
@@ -89,7 +89,10 @@ fn values_go_through_and_a_dropped_call_goes_on() {
         thread::yield_now();
     }
 
+    assert_eq!(open_nodes(), 1, "the only test that opens one");
     wait(node.shutdown()).expect("closed");
+    assert_eq!(open_nodes(), 0);
+    assert_eq!(node.close_within(0.0), Ok(true), "it is closed already");
     wait(node.shutdown()).expect("closed again");
     let closed = wait(node.members());
     assert!(matches!(closed, Err(NativeError::Closed { .. })), "{closed:?}");
