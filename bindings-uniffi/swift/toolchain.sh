@@ -22,9 +22,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$repository/target}
 root=${QUORUMLITE_SWIFT_ROOT:-$target/swift-toolchain}
-mkdir -p "$target" "$(dirname "$root")"
-target=$(cd "$target" && pwd)
-root=$(cd "$(dirname "$root")" && pwd)/$(basename "$root")
+case $target in /*) ;; *) target=$PWD/$target ;; esac
+case $root in /*) ;; *) root=$PWD/$root ;; esac
 ready=$root/.ready
 
 cannot() {
@@ -117,6 +116,7 @@ have)
     ;;
 ensure)
     if on_path; then exit 0; fi
+    mkdir -p "$(dirname "$root")"
     # Two builds at once make one toolchain.
     exec 9>"$root.lock"
     flock 9
@@ -126,10 +126,12 @@ run)
     shift
     if on_path; then exec "$@"; fi
     [ -e "$ready" ] || cannot "there is none in $root"
+    mkdir -p "$target/swift-home"
     binds=$(dirname "$(mktemp -u)"):$repository:$target
     [ -z "${QUORUMLITE_SWIFT_BIND:-}" ] || binds=$binds:$QUORUMLITE_SWIFT_BIND
     inside "$root" "$(id -u):$(id -g)" "$PWD" "$binds" \
-        env PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME="$target/swift-home" "$@"
+        env PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME="$target/swift-home" \
+        TMPDIR="$(dirname "$(mktemp -u)")" "$@"
     ;;
 *)
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2
