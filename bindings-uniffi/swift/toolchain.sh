@@ -5,7 +5,7 @@
 #   toolchain.sh have             status 0 if `run` would find a compiler
 #   toolchain.sh run COMMAND...   runs a command where `swift` and `swiftc` are on the PATH
 #
-# A `swift` on the PATH is used as it is. Otherwise the compiler lives in a Debian system of its own
+# A `swift` on the PATH is used if it is 6.0 or later. Otherwise the compiler lives in a Debian system of its own
 # (3.3 GB, about two minutes to make), in which commands run by chroot. That needs root, and Debian's
 # packages once. The mounts belong to a mount namespace that ends with the command: nothing is left
 # mounted, whatever happens, so deleting the directory can never reach the source tree.
@@ -35,7 +35,11 @@ cannot() {
     exit 3
 }
 
-on_path() { command -v swift >/dev/null && command -v swiftc >/dev/null; }
+# Swift 6.0 or later; an older one counts as none.
+on_path() {
+    command -v swift >/dev/null && command -v swiftc >/dev/null &&
+        swiftc --version 2>&1 | grep -qE 'Swift version ([6-9]|[1-9][0-9])'
+}
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
@@ -97,15 +101,23 @@ make_system() {
     from=$(mirror)
     echo "== making a Swift toolchain in $root from $from (3.3 GB, about two minutes)"
     as_root rm -rf "$making" "$root"
+    give_up() {
+        tail -n 5 "$log" >&2
+        as_root rm -rf "$making"
+        cannot "$1 ($log)"
+    }
     # Not the machine's own keys or packages: a minimal system, whose signatures debootstrap checks.
-    as_root debootstrap --variant=minbase "$SUITE" "$making" "$from" >"$log" 2>&1 ||
-        { tail -n 5 "$log" >&2; cannot "debootstrap failed ($log)"; }
+    # It mounts things too, and an interrupted one would leave them.
+    as_root unshare --mount --propagation private \
+        debootstrap --variant=minbase "$SUITE" "$making" "$from" >"$log" 2>&1 ||
+        give_up "debootstrap failed"
     # Proxies and the like are as here.
-    apt-config dump Acquire 2>/dev/null | as_root tee "$making/etc/apt/apt.conf.d/90machine" >/dev/null
-    # shellcheck disable=SC2086
-    inside "$making" 0:0 / "" env DEBIAN_FRONTEND=noninteractive HOME=/root \
-        sh -c "apt-get update -qq && apt-get install -y -qq --no-install-recommends $PACKAGES && apt-get clean" \
-        >>"$log" 2>&1 || { tail -n 5 "$log" >&2; cannot "Swift could not be installed ($log)"; }
+    apt-config dump Acquire 2>/dev/null |
+        as_root tee "$making/etc/apt/apt.conf.d/90machine" >/dev/null
+    inside "$making" 0:0 / "" env DEBIAN_FRONTEND=noninteractive HOME=/root sh -c "
+        apt-get update -qq &&
+        apt-get install -y -qq --no-install-recommends $PACKAGES && apt-get clean" \
+        >>"$log" 2>&1 || give_up "Swift could not be installed"
     as_root touch "$making/.ready"
     as_root mv "$making" "$root"
 }
