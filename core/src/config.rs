@@ -137,6 +137,7 @@ pub struct Config {
     pub(crate) consistency: Consistency,
     pub(crate) max_log_bytes: u64,
     pub(crate) check_interval: Option<Duration>,
+    pub(crate) transaction_entries: Option<usize>,
 }
 
 /// The longest accepted `timeout`, in seconds (a day).
@@ -158,6 +159,7 @@ impl Config {
             consistency: Consistency::Session,
             max_log_bytes: 64 * 1024 * 1024,
             check_interval: None,
+            transaction_entries: None,
         }
     }
 
@@ -252,6 +254,14 @@ impl Config {
     /// [`Status::divergence`](crate::Status::divergence) says what was found.
     pub fn check_interval(mut self, interval: Duration) -> Self {
         self.check_interval = Some(interval);
+        self
+    }
+
+    /// How many entries of the log this node applies in one transaction at most: for tests, which
+    /// show that it makes no difference.
+    #[doc(hidden)]
+    pub fn transaction_entries(mut self, entries: usize) -> Self {
+        self.transaction_entries = Some(entries.max(1));
         self
     }
 

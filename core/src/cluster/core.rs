@@ -76,6 +76,7 @@ impl ClusterCore {
             directory.path(),
             &identity.node_id(),
             config.max_log_bytes,
+            config.transaction_entries,
             client.clone(),
         )
         .await;

@@ -21,7 +21,7 @@ use super::proposer::Proposer;
 use super::replica_hashes::ReplicaHashes;
 use super::service::RaftService;
 use super::snapshot::Incoming;
-use super::state_machine::{ApplyThread, StateMachine};
+use super::state_machine::{ApplyThread, StateMachine, TRANSACTION_ENTRIES};
 use super::types::{MemberInfo, Membership, Metrics, NodeId, Raft, TypeConfig};
 use crate::config::Role;
 use crate::error::{Error, ErrorKind, Result};
@@ -82,6 +82,7 @@ impl Consensus {
         dir: &Path,
         node_id: &str,
         max_log_bytes: u64,
+        transaction_entries: Option<usize>,
         client: Client,
     ) -> Result<Consensus> {
         let segment_bytes = (max_log_bytes / 4).min(LogOptions::default().segment_bytes);
@@ -95,8 +96,12 @@ impl Consensus {
         .await
         .map_err(|e| Error::closed().with_source(e))??;
         let incoming = Incoming::new(dir.join("incoming"))?;
-        let (machine, apply_thread) =
-            StateMachine::start(database.clone(), writer, incoming.dir().to_owned())?;
+        let (machine, apply_thread) = StateMachine::start(
+            database.clone(),
+            writer,
+            incoming.dir().to_owned(),
+            transaction_entries.unwrap_or(TRANSACTION_ENTRIES),
+        )?;
         let applied = machine.applied();
         let failure = machine.failure();
         let hashes = machine.hashes();

@@ -29,7 +29,7 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 /// ...or at this many entries.
 const CHUNK_ENTRIES: usize = 64;
 /// One transaction takes at most this many entries.
-const TRANSACTION_ENTRIES: usize = 512;
+pub(crate) const TRANSACTION_ENTRIES: usize = 512;
 /// How often a snapshot is tried to be installed while reads are in the way.
 const INSTALL_ATTEMPTS: u32 = 30;
 
@@ -94,6 +94,7 @@ impl StateMachine {
         database: Database,
         writer: Writer,
         incoming: PathBuf,
+        transaction_entries: usize,
     ) -> Result<(StateMachine, ApplyThread)> {
         let (work, queue) = mpsc::channel(QUEUE_CHUNKS);
         let index = writer.applied().position.map_or(0, |p| p.index);
@@ -107,6 +108,7 @@ impl StateMachine {
             failure: failure.clone(),
             database: database.clone(),
             hashes: hashes.clone(),
+            transaction_entries,
         };
         let thread = std::thread::Builder::new()
             .name("quorumlite-apply".into())
@@ -285,6 +287,7 @@ struct ApplyLoop {
     failure: Failure,
     database: Database,
     hashes: ReplicaHashes,
+    transaction_entries: usize,
 }
 
 impl ApplyLoop {
@@ -294,7 +297,7 @@ impl ApplyLoop {
             match work {
                 Work::Apply(mut entries) => {
                     // Whatever else is queued joins the same transaction.
-                    while entries.len() < TRANSACTION_ENTRIES {
+                    while entries.len() < self.transaction_entries {
                         match self.queue.try_recv() {
                             Ok(Work::Apply(more)) => entries.extend(more),
                             Ok(other) => {
@@ -304,7 +307,11 @@ impl ApplyLoop {
                             Err(_) => break,
                         }
                     }
-                    self.apply(entries);
+                    while !entries.is_empty() {
+                        let later = entries.split_off(entries.len().min(self.transaction_entries));
+                        self.apply(entries);
+                        entries = later;
+                    }
                 }
                 Work::State(reply) => {
                     let _ = reply.send(self.guarded(|writer| Ok(writer.applied())));

@@ -4,7 +4,7 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
 use super::log_store::LogStore;
-use super::state_machine::{ApplyThread, StateMachine};
+use super::state_machine::{ApplyThread, StateMachine, TRANSACTION_ENTRIES};
 use super::types::TypeConfig;
 use crate::log::{Log, LogOptions};
 use crate::sqlite::Database;
@@ -37,7 +37,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
         let incoming = dir.path().join("incoming");
         std::fs::create_dir_all(&incoming).expect("a directory");
         let (machine, thread) =
-            StateMachine::start(database.clone(), writer, incoming).expect("an apply thread");
+            StateMachine::start(database.clone(), writer, incoming, TRANSACTION_ENTRIES)
+                .expect("an apply thread");
         let store = LogStore::new(log.clone());
         Ok((Guard { log, database, _thread: thread, _dir: dir }, store, machine))
     }

@@ -39,6 +39,8 @@ enum Stage {
 
 thread_local! {
     static IS_DML: Cell<bool> = const { Cell::new(false) };
+    /// The statement is one of those for which SQLite itself looks up root pages.
+    static MOVES_PAGES: Cell<bool> = const { Cell::new(false) };
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Internal) };
     static DENIAL: RefCell<Option<Error>> = const { RefCell::new(None) };
 }
@@ -51,6 +53,7 @@ impl UserStatement {
     pub(super) fn begin(keyword: &str) -> Self {
         DENIAL.take();
         IS_DML.set(is_one_of(keyword, &["INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"]));
+        MOVES_PAGES.set(is_one_of(keyword, &["ALTER", "DROP"]));
         STAGE.set(Stage::Prepare);
         UserStatement(PhantomData)
     }
@@ -209,7 +212,7 @@ fn check(role: Role, stage: Stage, context: &AuthContext<'_>) -> Result<(), Deni
             }
         }
         A::Function { function_name } => function(role, function_name),
-        A::Read { table_name, .. } => read(role, table_name),
+        A::Read { table_name, column_name } => read(role, table_name, column_name),
         A::CreateTempIndex { .. }
         | A::CreateTempTable { .. }
         | A::CreateTempTrigger { .. }
@@ -300,11 +303,23 @@ fn temp() -> Denial {
 const LOCAL_TABLES: &[&str] =
     &["dbstat", "sqlite_dbpage", "sqlite_stmt", "bytecode", "tables_used"];
 
-fn read(role: Role, table: &str) -> Result<(), Denial> {
+const SCHEMA_TABLES: &[&str] = &["sqlite_schema", "sqlite_master"];
+
+fn read(role: Role, table: &str, column: &str) -> Result<(), Denial> {
     if role == Role::Reader {
         return Ok(());
     }
     user_table(table)?;
+    let is_root_page = column.eq_ignore_ascii_case("rootpage") && is_one_of(table, SCHEMA_TABLES);
+    if is_root_page && !MOVES_PAGES.get() {
+        return Err(Denial(
+            "FORBIDDEN_INTERNAL_TABLE",
+            format!(
+                "{table}.rootpage is a place in one node's file, which may differ: name the other \
+                 columns instead"
+            ),
+        ));
+    }
     if is_one_of(table, LOCAL_TABLES) {
         return Err(Denial(
             "FORBIDDEN_INTERNAL_TABLE",
@@ -372,22 +387,17 @@ fn module(name: &str) -> Result<(), Denial> {
 }
 
 /// About the schema: the same on each replica, with or without an argument.
-const SCHEMA_PRAGMAS: &[&str] = &[
-    "table_info",
-    "table_xinfo",
-    "table_list",
-    "index_list",
-    "index_info",
-    "index_xinfo",
-    "foreign_key_list",
-    "foreign_key_check",
-];
+const SCHEMA_PRAGMAS: &[&str] =
+    &["table_info", "table_xinfo", "index_list", "index_info", "index_xinfo", "foreign_key_list"];
 
 /// Settings that are part of the content: read or set by commands.
 const CONTENT_PRAGMAS: &[&str] = &["user_version", "application_id"];
 
 /// Long, or about this node: for reads, with or without an argument.
 const CHECK_PRAGMAS: &[&str] = &["integrity_check", "quick_check"];
+
+/// In an order that depends on how a connection came to know its tables, unless one is named.
+const UNORDERED_PRAGMAS: &[&str] = &["foreign_key_check", "table_list"];
 
 /// About this node or connection: for reads, and only to look.
 const LOCAL_PRAGMAS: &[&str] = &[
@@ -417,7 +427,9 @@ fn pragma_allowed(role: Role, stage: Stage, name: &str, has_value: bool) -> bool
     }
     match role {
         Role::Reader => {
-            is_one_of(name, CHECK_PRAGMAS) || (!has_value && is_one_of(name, LOCAL_PRAGMAS))
+            is_one_of(name, CHECK_PRAGMAS)
+                || is_one_of(name, UNORDERED_PRAGMAS)
+                || (!has_value && is_one_of(name, LOCAL_PRAGMAS))
         }
         Role::Writer => {
             is_one_of(name, CONTENT_PRAGMAS)
@@ -425,6 +437,7 @@ fn pragma_allowed(role: Role, stage: Stage, name: &str, has_value: bool) -> bool
                 // FTS and R*Tree ask for the page size, the same everywhere; FTS5 asks for the data
                 // version while it runs, to know whether its cache is current.
                 || (!has_value && is_one_of(name, &["page_size", "encoding"]))
+                || (has_value && is_one_of(name, UNORDERED_PRAGMAS))
                 || (!has_value && stage == Stage::Step && name.eq_ignore_ascii_case("data_version"))
         }
     }
@@ -434,6 +447,11 @@ fn pragma(role: Role, name: &str) -> Denial {
     let known = is_one_of(name, CONTENT_PRAGMAS);
     let advice = match role {
         Role::Reader if known => "query() only reads: set it with execute()".to_string(),
+        Role::Writer if is_one_of(name, UNORDERED_PRAGMAS) => {
+            "its rows come in an order that may differ on each node: ask with query(), or read \
+             sqlite_schema"
+                .to_string()
+        }
         Role::Writer if is_one_of(name, LOCAL_PRAGMAS) || is_one_of(name, CHECK_PRAGMAS) => {
             "it is about one node: ask with query(); settings of the connection are the node's"
                 .to_string()

@@ -79,11 +79,13 @@ fn applied_index(conn: &Connection) -> rusqlite::Result<u64> {
     if exists.is_none() {
         return Ok(0);
     }
-    let index: Option<i64> = conn
-        .query_row("SELECT value FROM _quorumlite_meta WHERE key = 'applied_index'", [], |row| {
-            row.get(0)
-        })
-        .optional()?;
+    // Where the last row of recent commands carries it, the other one is older.
+    let index: Option<i64> = conn.query_row(
+        "SELECT max(index_) FROM (SELECT value AS index_ FROM _quorumlite_meta \
+         WHERE key = 'applied_index' UNION ALL SELECT max(log_index) FROM _quorumlite_recent)",
+        [],
+        |row| row.get(0),
+    )?;
     Ok(index.map_or(0, i64::cast_unsigned))
 }
 
@@ -122,10 +124,6 @@ impl Table {
         let rowid = ["rowid", "_rowid_", "oid"]
             .into_iter()
             .find(|name| !self.without_rowid && visible(name));
-        // ANALYZE goes through the tables in the order in which this node came to know them, which
-        // a restart changes: the order of its rows is not content.
-        let statistics = self.name.starts_with("sqlite_stat");
-        let rowid = rowid.filter(|_| !statistics);
         // 0: ordinary, 3: generated and stored.
         let stored = columns
             .iter()
@@ -136,7 +134,6 @@ impl Table {
         // where no name leads to it.
         let order = match rowid {
             Some(name) => format!(" ORDER BY {name}"),
-            None if statistics => format!(" ORDER BY {}", list.join(", ")),
             None => String::new(),
         };
         Ok(format!("SELECT {} FROM main.{} NOT INDEXED{order}", list.join(", "), quote(&self.name)))

@@ -65,6 +65,8 @@ impl Database {
     pub(super) fn open_with(dir: &Path, limits: Limits) -> Result<(Database, Writer)> {
         let files = Files::prepare(dir)?;
         let (conn, applied, recent) = open_writer(&files, limits)?;
+        let virtual_tables = has_virtual_tables(&conn)?;
+        let uses_changes = uses_changes(&conn)?;
         let checkpointer = Checkpointer::open(&files.main)?;
         files.sync_dir()?;
         let applied_index = Arc::new(AtomicU64::new(applied.index()));
@@ -79,7 +81,16 @@ impl Database {
             failed: Mutex::new(None),
             has_failed: AtomicBool::new(false),
         });
-        let writer = Writer { shared: shared.clone(), conn: Some(conn), recent, applied };
+        let writer = Writer {
+            shared: shared.clone(),
+            conn: Some(conn),
+            recent,
+            applied,
+            stale_statistics: false,
+            virtual_tables,
+            uses_changes,
+            careful: 0,
+        };
         Ok((Database { shared }, writer))
     }
 
@@ -207,6 +218,18 @@ pub(super) fn open_writer(files: &Files, limits: Limits) -> Result<(Connection, 
     let applied = Applied::load(&conn)?;
     let recent = Recent::load(&conn, limits)?;
     Ok((conn, applied, recent))
+}
+
+/// Whether there are virtual tables, other than those that SQLite makes up.
+pub(super) fn has_virtual_tables(conn: &Connection) -> Result<bool> {
+    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND rootpage = 0";
+    internal::with(conn, sql, |s| s.exists([]))
+}
+
+/// Whether a trigger, a view or another part of the schema may ask for `changes()`.
+pub(super) fn uses_changes(conn: &Connection) -> Result<bool> {
+    let sql = "SELECT 1 FROM sqlite_schema WHERE sql LIKE '%changes%'";
+    internal::with(conn, sql, |s| s.exists([]))
 }
 
 /// The paths of the database.

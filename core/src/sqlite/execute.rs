@@ -10,7 +10,7 @@ use rusqlite::{CachedStatement, Connection, ToSql, ffi};
 use super::authorizer::{self, Role, UserStatement};
 use super::budget::Budget;
 pub(crate) use super::error::Failure;
-use super::{clock_vfs, context, disk_full, error};
+use super::{analyze, clock_vfs, context, disk_full, error};
 use crate::error::{Error, ErrorKind};
 use crate::statement::{Params, Rows, Statement};
 use crate::value::Value;
@@ -84,7 +84,7 @@ pub(crate) fn run(
     let rowid = conn.last_insert_rowid();
     let inserted = rowid != rowid_before || watch.last_inserted() == Some(rowid);
     Ok(StatementOutcome {
-        // Only INSERT, UPDATE and DELETE move the total, and each sets changes().
+        // Only INSERT, UPDATE and DELETE move the total, and each sets the number of changes.
         rows_affected: if conn.total_changes() == total_before { 0 } else { conn.changes() },
         last_insert_rowid: if inserted { rowid } else { 0 },
         rows,
@@ -100,16 +100,17 @@ pub(super) fn read(conn: &Connection, statement: &Statement) -> Result<Rows, Fai
     step_all(conn, statement, Role::Reader, RESULT_LIMIT).map(|(rows, _)| rows)
 }
 
-/// Makes `changes()` and `last_insert_rowid()` 0, as on a fresh connection: what an earlier command
-/// left there depends on how commands were spread over transactions and restarts. To be called
-/// before each command, inside its transaction, on a database that has the meta table.
+/// Makes `last_insert_rowid()` 0, and `changes()` too where somebody may ask for it, as on a fresh
+/// connection: what an earlier command left there depends on how commands were spread over
+/// transactions and restarts. To be called before each command, inside its transaction, on a
+/// database that has the meta table.
 ///
 /// # Errors
 /// Only this node's own trouble.
-pub(crate) fn reset_connection_state(conn: &Connection) -> crate::Result<()> {
+pub(crate) fn reset_connection_state(conn: &Connection, uses_changes: bool) -> crate::Result<()> {
     // SAFETY: the handle is open.
     unsafe { ffi::sqlite3_set_last_insert_rowid(conn.handle(), 0) };
-    if conn.changes() != 0 {
+    if uses_changes && conn.changes() != 0 {
         // There is no call that sets changes(); a DELETE that deletes nothing does.
         conn.prepare_cached("/* quorumlite */ DELETE FROM _quorumlite_meta WHERE 0")
             .and_then(|mut statement| statement.raw_execute())
@@ -168,6 +169,11 @@ fn step_all(
             return Err(Failure::Statement(error));
         }
         Err(BindError::Sqlite(error)) => return Err(fail(error)),
+    }
+    if role == Role::Writer && analyze::is_of_all_tables(sql) {
+        user.pause();
+        analyze::all_tables(conn).map_err(fail)?;
+        return Ok((Rows::default(), 0));
     }
     user.step();
     let _budget = (role == Role::Writer).then(|| Budget::begin(&prepared));

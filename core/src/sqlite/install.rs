@@ -77,7 +77,10 @@ impl Writer {
         let (conn, applied, recent) = database::open_writer(&shared.files, self.recent.limits())?;
         *checkpointer = Checkpointer::open(&shared.files.main)?;
         shared.files.sync_dir()?;
+        self.uses_changes = database::uses_changes(&conn)?;
+        self.virtual_tables = database::has_virtual_tables(&conn)?;
         (self.conn, self.applied, self.recent) = (Some(conn), applied, recent);
+        self.stale_statistics = false;
         shared.publish_applied(&self.applied);
         Ok(())
     }

@@ -1,10 +1,12 @@
-//! [`Applied`]: how far the state machine has come, kept in the database next to the data.
+//! [`Applied`]: how far the state machine has come, kept in the database next to the data: in the
+//! last row of recent commands, or in `_quorumlite_meta` where the last entry has no such row.
 
 use bytes::Bytes;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::internal::{self, node_error};
+use super::recent;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The layout of the internal tables that this version writes.
@@ -86,7 +88,7 @@ impl Applied {
             }
             _ => return Err(not_a_replica("its format version is missing or wrong")),
         }
-        let position = load_position(conn, ["applied_term", "applied_index"])?;
+        let mut position = load_position(conn, ["applied_term", "applied_index"])?;
         let membership = match get(conn, "membership")? {
             None => None,
             Some(SqlValue::Blob(bytes)) => {
@@ -95,23 +97,30 @@ impl Applied {
             }
             Some(_) => return Err(not_a_replica("its membership is not a BLOB")),
         };
-        let timestamp_us = integer(conn, "timestamp_us")?.unwrap_or(0);
+        let mut timestamp_us = integer(conn, "timestamp_us")?.unwrap_or(0);
+        if let Some((at, time)) = recent::carried(conn)?
+            && position.is_none_or(|p| at.index > p.index)
+        {
+            position = Some(at);
+            timestamp_us = timestamp_us.max(time);
+        }
         Ok(Applied { position, membership, timestamp_us })
     }
 
-    /// Writes what differs from `before`. Runs in the caller's transaction.
-    pub(super) fn store(&self, before: &Applied, conn: &Connection) -> Result<()> {
+    /// Writes what differs from `before`. Runs in the caller's transaction, of which a row of recent
+    /// commands may have `carried` the position and the time already.
+    pub(super) fn store(&self, before: &Applied, carried: bool, conn: &Connection) -> Result<()> {
         if self.membership != before.membership
             && let Some((at, bytes)) = &self.membership
         {
             put(conn, "membership", &bytes[..])?;
-            store_position(conn, ["membership_term", "membership_index"], None, *at)?;
+            store_position(conn, ["membership_term", "membership_index"], *at)?;
         }
-        if self.timestamp_us != before.timestamp_us {
-            put(conn, "timestamp_us", self.timestamp_us)?;
+        if carried {
+            return Ok(());
         }
-        let keys = ["applied_term", "applied_index"];
-        store_position(conn, keys, before.position, self.position)
+        put(conn, "timestamp_us", self.timestamp_us)?;
+        store_position(conn, ["applied_term", "applied_index"], self.position)
     }
 }
 
@@ -131,17 +140,11 @@ fn load_position(conn: &Connection, [term_key, index_key]: [&str; 2]) -> Result<
 fn store_position(
     conn: &Connection,
     [term_key, index_key]: [&str; 2],
-    before: Option<Position>,
-    now: Option<Position>,
+    position: Option<Position>,
 ) -> Result<()> {
-    let Some(now) = now else { return Ok(()) };
-    if before.is_none_or(|b| b.term != now.term) {
-        put(conn, term_key, to_integer(now.term)?)?;
-    }
-    if before.is_none_or(|b| b.index != now.index) {
-        put(conn, index_key, to_integer(now.index)?)?;
-    }
-    Ok(())
+    let Some(position) = position else { return Ok(()) };
+    put(conn, term_key, to_integer(position.term)?)?;
+    put(conn, index_key, to_integer(position.index)?)
 }
 
 fn put(conn: &Connection, key: &str, value: impl ToSql) -> Result<()> {

@@ -1,10 +1,12 @@
 //! SQLite as the state machine: the only folder that names rusqlite. One writer applies commands
 //! deterministically, many readers answer queries, checkpoints and page images are ours.
 
+mod analyze;
 mod authorizer;
 mod budget;
 mod checkpoint;
 mod clock_vfs;
+mod command;
 mod connection;
 mod content_hash;
 mod context;
@@ -27,8 +29,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use command::{Command, CommandResult};
 pub(crate) use database::Database;
 pub(crate) use image::{Image, verify_image};
 pub(crate) use meta::{Applied, Position};
 pub(crate) use precheck::refuse_early;
-pub(crate) use writer::{Command, CommandResult, Entry, EntryKind, Writer};
+pub(crate) use writer::{Entry, EntryKind, Writer};

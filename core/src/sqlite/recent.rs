@@ -12,6 +12,8 @@
 //! * A client's last command is kept for as long as the client is, so the order of use is known.
 //! * A client that was dropped and comes back starts a new incarnation, named by the place of its
 //!   first command; records of older incarnations may linger in shared rows and are ignored.
+//! * Rows of which nothing is kept any more linger for a while: what they hold is below a client's
+//!   floor, beyond its number of results, or of a client that is dropped again for being the oldest.
 
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,11 +21,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::meta::{not_a_replica, to_integer};
+use super::command::CommandResult;
+use super::meta::{Applied, Position, not_a_replica, to_integer};
 use super::record::{RecordMessage, RowHeads, RowMessage};
-use super::writer::CommandResult;
 use super::{error, internal};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Rows without a kept result are deleted once there are so many, since they lie at one end of the
+/// table and new rows at the other: a page less for most transactions.
+const DEAD_ROWS: usize = 64;
+/// A row larger than this, in bytes, is deleted as soon as it has no kept result.
+const LARGE_ROW: usize = 16 << 10;
 
 /// How much is remembered. Part of what makes replicas equal: the same on every node, always.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +89,7 @@ struct Client {
 #[derive(Debug)]
 enum Undo {
     Created(u128),
-    Dropped(u128, Client),
+    Dropped(u128, Box<Client>),
     Touched { client: u128, last: Place, floor: u64 },
     Inserted { client: u128, sequence: u64 },
     Removed { client: u128, sequence: u64, place: Place },
@@ -93,6 +101,8 @@ struct Pending {
     row: RowMessage,
     /// The bytes that the row takes.
     size: usize,
+    /// Whose the last record is.
+    last_client: Option<u128>,
 }
 
 /// See the module's documentation. Changes belong to the writer's open transaction until
@@ -109,6 +119,10 @@ pub(super) struct Recent {
     pending: BTreeMap<u64, Pending>,
     /// Rows of the table that have no kept result left.
     dead: BTreeSet<u64>,
+    /// Rows of the table that are larger than [`LARGE_ROW`].
+    large: BTreeSet<u64>,
+    /// The open transaction deletes what is dead.
+    sweeping: bool,
     undo: Vec<Undo>,
     /// The row that was read last: commands that are repeated come in groups.
     looked_up: Option<(u64, RowMessage)>,
@@ -120,6 +134,7 @@ impl Recent {
         let mut records: HashMap<u128, Vec<(Identity, Place)>> = HashMap::new();
         let mut since: HashMap<u128, Place> = HashMap::new();
         let mut on_disk = BTreeSet::new();
+        let mut large = BTreeSet::new();
         let sql = "SELECT log_index, results FROM _quorumlite_recent ORDER BY log_index";
         let mut statement = conn.prepare(sql).map_err(error::internal)?;
         let mut rows = statement.query([]).map_err(error::internal)?;
@@ -131,9 +146,10 @@ impl Recent {
             let bytes = bytes.as_blob().map_err(|_| damaged(index))?;
             let heads = RowHeads::decode(bytes).map_err(|_| damaged(index))?;
             on_disk.insert(index);
-            for (slot, head) in (0..).zip(&heads.records) {
-                let born = Place { index: head.since_index, slot: head.since_slot };
-                let identity = head.identity();
+            if bytes.len() > LARGE_ROW {
+                large.insert(index);
+            }
+            for (slot, (identity, born)) in (0..).zip(heads.identities()) {
                 // A later incarnation makes the earlier records of the client void.
                 let newest = since.entry(identity.client).or_insert(born);
                 if born > *newest {
@@ -154,6 +170,8 @@ impl Recent {
             rows: BTreeMap::new(),
             pending: BTreeMap::new(),
             dead: BTreeSet::new(),
+            large,
+            sweeping: false,
             undo: Vec::new(),
             looked_up: None,
         };
@@ -183,7 +201,6 @@ impl Recent {
                 *recent.rows.entry(place.index).or_default() += 1;
             }
         }
-        // None unless limits were changed.
         recent.dead = on_disk.into_iter().filter(|i| !recent.rows.contains_key(i)).collect();
         Ok(recent)
     }
@@ -259,6 +276,8 @@ impl Recent {
             }
         }
         self.order.insert(place, identity.client);
+        let same_client = pending.last_client.replace(identity.client) == Some(identity.client);
+        let since = (!same_client).then_some(since);
         let record = RecordMessage::new(&identity, since, result, pending.size);
         pending.size += record.encoded_len();
         pending.row.records.push(record);
@@ -286,7 +305,7 @@ impl Recent {
         for place in client.results.values() {
             self.count(place.index, false);
         }
-        self.undo.push(Undo::Dropped(id, client));
+        self.undo.push(Undo::Dropped(id, Box::new(client)));
     }
 
     /// Counts one kept result more or less in row `index`.
@@ -304,8 +323,39 @@ impl Recent {
         }
     }
 
-    /// Writes the changes into the table, in the caller's transaction.
-    pub(super) fn store(&self, conn: &Connection) -> Result<()> {
+    /// Writes the changes into the table, in the caller's transaction, which ends with `applied`.
+    /// Answers whether a row carries how far that is; else the caller must write it.
+    pub(super) fn store(&mut self, conn: &Connection, applied: &Applied) -> Result<bool> {
+        if self.dead.len() >= DEAD_ROWS || self.large.iter().any(|i| self.dead.contains(i)) {
+            self.sweep(conn)?;
+        }
+        let mut carried = false;
+        for (index, pending) in &mut self.pending {
+            if !self.rows.contains_key(index) {
+                continue;
+            }
+            if let Some(position) = applied.position
+                && position.index == *index
+            {
+                pending.row.term = position.term;
+                pending.row.timestamp_us = applied.timestamp_us;
+                carried = true;
+            }
+            let key = to_integer(*index)?;
+            let bytes = pending.row.encode_to_vec();
+            if bytes.len() > LARGE_ROW {
+                self.large.insert(*index);
+            }
+            internal::with(conn, "INSERT INTO _quorumlite_recent VALUES (?1, ?2)", |s| {
+                s.execute(params![key, bytes])
+            })?;
+        }
+        Ok(carried)
+    }
+
+    /// Deletes the rows of which nothing is kept.
+    fn sweep(&mut self, conn: &Connection) -> Result<()> {
+        self.sweeping = true;
         let mut dead = self.dead.iter().copied().peekable();
         while let Some(first) = dead.next() {
             // One DELETE for as many rows as lie together in the table.
@@ -323,30 +373,27 @@ impl Recent {
                 |s| s.execute([first, last]),
             )?;
         }
-        for (index, pending) in &self.pending {
-            if self.rows.contains_key(index) {
-                let index = to_integer(*index)?;
-                let bytes = pending.row.encode_to_vec();
-                internal::with(conn, "INSERT INTO _quorumlite_recent VALUES (?1, ?2)", |s| {
-                    s.execute(params![index, bytes])
-                })?;
-            }
-        }
         Ok(())
     }
 
     /// The transaction was committed: its changes stand.
     pub(super) fn committed(&mut self) {
         self.pending.clear();
-        self.dead.clear();
+        if std::mem::take(&mut self.sweeping) {
+            self.large.retain(|index| !self.dead.contains(index));
+            self.dead.clear();
+        }
         self.looked_up = None;
         self.undo.clear();
     }
 
     /// The transaction was rolled back: takes its changes back.
     pub(super) fn rolled_back(&mut self) {
+        for index in self.pending.keys() {
+            self.large.remove(index);
+        }
         self.pending.clear();
-        self.dead.clear();
+        self.sweeping = false;
         self.looked_up = None;
         while let Some(undo) = self.undo.pop() {
             match undo {
@@ -357,7 +404,7 @@ impl Recent {
                 }
                 Undo::Dropped(id, client) => {
                     self.order.insert(client.last, id);
-                    self.clients.insert(id, client);
+                    self.clients.insert(id, *client);
                 }
                 Undo::Touched { client: id, last, floor } => {
                     if let Some(client) = self.clients.get_mut(&id) {
@@ -378,6 +425,7 @@ impl Recent {
                     }
                 }
                 Undo::Row { index, live } => {
+                    self.dead.remove(&index);
                     match live {
                         Some(live) => self.rows.insert(index, live),
                         None => self.rows.remove(&index),
@@ -385,6 +433,21 @@ impl Recent {
                 }
             }
         }
+    }
+
+    /// Every kept result, with whose it is and where; for tests that compare replicas.
+    #[cfg(test)]
+    pub(super) fn kept(&mut self, conn: &Connection) -> Vec<String> {
+        let mut clients: Vec<_> = self.clients.clone().into_iter().collect();
+        clients.sort_by_key(|(id, _)| *id);
+        let mut all = Vec::new();
+        for (id, client) in clients {
+            for (sequence, place) in client.results {
+                let result = self.result(conn, place).unwrap();
+                all.push(format!("{id} {sequence} {place:?} {result:?}"));
+            }
+        }
+        all
     }
 
     /// Whether both remember the same; for tests that compare a rebuilt state with a grown one.
@@ -419,6 +482,19 @@ pub(super) fn expired() -> Error {
         "the write came again after its result was dropped: it was applied earlier or never will \
          be; read the data to find out",
     )
+}
+
+/// How far the database has come by what the last row says, and the time then; none where the last
+/// entries had no row.
+pub(super) fn carried(conn: &Connection) -> Result<Option<(Position, i64)>> {
+    let sql = "SELECT log_index, results FROM _quorumlite_recent ORDER BY log_index DESC LIMIT 1";
+    let row: Option<(i64, Vec<u8>)> =
+        internal::with(conn, sql, |s| s.query_row([], |r| Ok((r.get(0)?, r.get(1)?))).optional())?;
+    let Some((index, bytes)) = row else { return Ok(None) };
+    let index = u64::try_from(index).map_err(|_| not_a_replica("a log index in it is negative"))?;
+    let heads = RowHeads::decode(&bytes[..]).map_err(|_| damaged(index))?;
+    let position = Position { term: heads.term, index };
+    Ok((heads.term > 0).then_some((position, heads.timestamp_us)))
 }
 
 fn read_row(conn: &Connection, index: u64) -> Result<RowMessage> {

@@ -3,8 +3,8 @@
 
 use prost::Message;
 
+use super::command::CommandResult;
 use super::recent::{Identity, Place};
-use super::writer::CommandResult;
 use crate::error::{Error, ErrorKind};
 use crate::statement::{ExecuteResult, Rows};
 use crate::value::Value;
@@ -23,6 +23,12 @@ const MAX_KEPT_MESSAGE: usize = 4096;
 pub(super) struct RowMessage {
     #[prost(message, repeated, tag = "1")]
     pub records: Vec<RecordMessage>,
+    /// The term of the entry, and the time after it: with the row's key this is how far the
+    /// database has come, so that a transaction need not write that to a page of its own.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    #[prost(sint64, tag = "3")]
+    pub timestamp_us: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -45,6 +51,9 @@ pub(super) struct RecordMessage {
     error: Option<ErrorMessage>,
     #[prost(bool, tag = "9")]
     dropped: bool,
+    /// The client, and the place at which it became known, are those of the record before.
+    #[prost(bool, tag = "10")]
+    same_client: bool,
 }
 
 /// A [`RowMessage`] without its results.
@@ -52,6 +61,10 @@ pub(super) struct RecordMessage {
 pub(super) struct RowHeads {
     #[prost(message, repeated, tag = "1")]
     pub records: Vec<RecordHead>,
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    #[prost(sint64, tag = "3")]
+    pub timestamp_us: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -65,9 +78,11 @@ pub(super) struct RecordHead {
     #[prost(uint64, tag = "4")]
     acked_below: u64,
     #[prost(uint64, tag = "5")]
-    pub since_index: u64,
+    since_index: u64,
     #[prost(uint32, tag = "6")]
-    pub since_slot: u32,
+    since_slot: u32,
+    #[prost(bool, tag = "10")]
+    same_client: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -116,33 +131,44 @@ struct ErrorMessage {
     retryable: bool,
 }
 
-impl RecordHead {
-    pub(super) fn identity(&self) -> Identity {
-        Identity {
-            client: u128::from(self.client_high) << 64 | u128::from(self.client_low),
-            sequence: self.sequence,
-            acked_below: self.acked_below,
-        }
+impl RowHeads {
+    /// Whose each record is, and the place at which its client became known.
+    pub(super) fn identities(&self) -> impl Iterator<Item = (Identity, Place)> + '_ {
+        let mut of = (0, Place { index: 0, slot: 0 });
+        self.records.iter().map(move |head| {
+            if !head.same_client {
+                let client = u128::from(head.client_high) << 64 | u128::from(head.client_low);
+                of = (client, Place { index: head.since_index, slot: head.since_slot });
+            }
+            let (client, since) = of;
+            let (sequence, acked_below) = (head.sequence, head.acked_below);
+            (Identity { client, sequence, acked_below }, since)
+        })
     }
 }
 
 impl RecordMessage {
-    /// `before`: the bytes that earlier records of the same row take.
+    /// `before`: the bytes that earlier records of the same row take. `since` is where the client
+    /// became known; none where the record before has the same client, which then became known at
+    /// the same place, for the client that was used last is never dropped.
     pub(super) fn new(
         identity: &Identity,
-        since: Place,
+        since: Option<Place>,
         result: &CommandResult,
         before: usize,
     ) -> RecordMessage {
         let mut message = RecordMessage {
-            client_high: (identity.client >> 64) as u64,
-            client_low: identity.client as u64,
             sequence: identity.sequence,
             acked_below: identity.acked_below,
-            since_index: since.index,
-            since_slot: since.slot,
+            same_client: since.is_none(),
             ..RecordMessage::default()
         };
+        if let Some(since) = since {
+            message.client_high = (identity.client >> 64) as u64;
+            message.client_low = identity.client as u64;
+            message.since_index = since.index;
+            message.since_slot = since.slot;
+        }
         match result {
             Ok(results) => {
                 message.dropped = before > MAX_KEPT_ENTRY || size_of_rows(results) > MAX_KEPT_ROWS;

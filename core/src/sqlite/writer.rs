@@ -4,19 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rusqlite::{Connection, ffi};
+use rusqlite::Connection;
 
+use super::analyze;
 use super::checkpoint::sync_wal;
-
-use super::context::{self, CommandContext};
+use super::command::{Command, CommandResult, Outcome, Running};
 use super::database::Shared;
-use super::error::Failure;
-use super::execute::{self, reset_connection_state};
+use super::execute::first_keyword;
 use super::internal::{self, node_error};
 use super::meta::{Applied, Position};
 use super::recent::{self, Identity, Known, Recent};
-use crate::error::{Error, ErrorKind, Result};
-use crate::statement::{ExecuteResult, Statement};
+use crate::error::{Error, Result};
 
 /// A committed entry of the log.
 #[derive(Debug, Clone)]
@@ -43,21 +41,6 @@ pub(crate) enum EntryKind {
     },
 }
 
-/// Statements that are applied all or not at all, exactly once.
-#[derive(Debug, Clone)]
-pub(crate) struct Command {
-    /// Who sent it.
-    pub client: u128,
-    /// The client's number for it; a repeated proposal carries the same.
-    pub sequence: u64,
-    /// The client has seen the answers of all its commands below this.
-    pub acked_below: u64,
-    /// Where `random()` starts.
-    pub seed: u64,
-    /// The statements.
-    pub statements: Vec<Statement>,
-}
-
 impl Entry {
     fn commands(&self) -> &[Command] {
         match &self.kind {
@@ -66,20 +49,6 @@ impl Entry {
         }
     }
 }
-
-impl Command {
-    /// Whether the text of a statement contains `word`, in upper or lower case.
-    fn mentions(&self, word: &str) -> bool {
-        let word = word.as_bytes();
-        let of =
-            |sql: &str| sql.as_bytes().windows(word.len()).any(|w| w.eq_ignore_ascii_case(word));
-        self.statements.iter().any(|s| of(&s.sql))
-    }
-}
-
-/// What came of a [`Command`]: one result per statement, or an error, the same on every node, and
-/// then nothing of the command was applied.
-pub(crate) type CommandResult = Result<Vec<ExecuteResult>, Error>;
 
 /// The only one who changes the database.
 ///
@@ -91,7 +60,21 @@ pub(crate) struct Writer {
     pub(super) conn: Option<Connection>,
     pub(super) recent: Recent,
     pub(super) applied: Applied,
+    /// The planner's statistics in memory may not be those of the file: the next command begins
+    /// with reading them anew.
+    pub(super) stale_statistics: bool,
+    /// There may be virtual tables. They write what they hold back at each savepoint, so there must
+    /// be one for each command.
+    pub(super) virtual_tables: bool,
+    /// A statement, or a trigger or view, may ask for `changes()`.
+    pub(super) uses_changes: bool,
+    /// How many transactions are to come in which each command gets a savepoint: after a failure
+    /// another one is likely.
+    pub(super) careful: u32,
 }
+
+/// The [`Writer::careful`] after a failure.
+const CAREFUL_TRANSACTIONS: u32 = 16;
 
 /// How one try at a transaction ended.
 enum Attempt {
@@ -102,12 +85,9 @@ enum Attempt {
         slot: usize,
         error: Error,
     },
-}
-
-/// How one command ended.
-enum Outcome {
-    Done(CommandResult),
-    RolledBack(Error),
+    /// A command without a savepoint failed, and nobody knows what it left behind; the transaction
+    /// is still open.
+    Unprotected,
 }
 
 /// Commands that are known to fail and to take the transaction with them, by entry and slot.
@@ -161,13 +141,16 @@ impl Writer {
                     // entry stays in one transaction; those before it go first, to be done once.
                     self.recent.rolled_back();
                     doomed.insert((entry, slot), error);
-                    let tried = entries.get(range.clone()).unwrap_or_default();
-                    if tried.iter().flat_map(Entry::commands).any(|c| c.mentions("analyze")) {
-                        reload_statistics(connection(&self.conn)?)?;
-                    }
+                    self.check_statistics(entries.get(range.clone()).unwrap_or_default())?;
                     if entry > range.start {
                         range.end = entry;
                     }
+                }
+                Ok(Attempt::Unprotected) => {
+                    self.recent.rolled_back();
+                    internal::run(connection(&self.conn)?, "ROLLBACK")?;
+                    self.careful = CAREFUL_TRANSACTIONS;
+                    self.check_statistics(entries.get(range.clone()).unwrap_or_default())?;
                 }
                 Err(error) => {
                     self.recent.rolled_back();
@@ -182,6 +165,15 @@ impl Writer {
             }
         }
         Ok(results)
+    }
+
+    /// `entries` were rolled back: what the planner made of them is not.
+    fn check_statistics(&mut self, entries: &[Entry]) -> Result<()> {
+        let conn = connection(&self.conn)?;
+        for command in entries.iter().flat_map(Entry::commands) {
+            self.stale_statistics |= analyze::may_have_changed(conn, &command.statements)?;
+        }
+        Ok(())
     }
 
     fn transaction(
@@ -219,6 +211,7 @@ impl Writer {
                             Outcome::RolledBack(error) => {
                                 return Ok(Attempt::RolledBack { entry: i, slot, error });
                             }
+                            Outcome::Unprotected => return Ok(Attempt::Unprotected),
                         }
                     }
                 }
@@ -227,10 +220,11 @@ impl Writer {
             results.push(answers);
         }
         let conn = connection(&self.conn)?;
-        self.recent.store(conn)?;
-        applied.store(&self.applied, conn)?;
+        let carried = self.recent.store(conn, &applied)?;
+        applied.store(&self.applied, carried, conn)?;
         internal::run(conn, "COMMIT")?;
         self.recent.committed();
+        self.careful = self.careful.saturating_sub(1);
         self.applied = applied;
         self.shared.publish_applied(&self.applied);
         Ok(Attempt::Committed(results))
@@ -243,6 +237,9 @@ impl Writer {
         command: &Command,
         known_error: Option<&Error>,
     ) -> Result<Outcome> {
+        let needs_savepoint = self.needs_savepoint(command);
+        self.uses_changes = self.uses_changes || command.mentions("changes");
+        let uses_changes = self.uses_changes;
         let conn = connection(&self.conn)?;
         let identity = Identity {
             client: command.client,
@@ -258,113 +255,36 @@ impl Writer {
         }
         let outcome = match known_error {
             Some(error) => Outcome::Done(Err(error.clone())),
-            None => run(conn, index, timestamp_us, command)?,
+            None => {
+                let running = Running { conn, index, timestamp_us, command, uses_changes };
+                if needs_savepoint {
+                    running.protected(&mut self.stale_statistics)?
+                } else {
+                    running.unprotected()?
+                }
+            }
         };
         if let Outcome::Done(result) = &outcome {
             self.recent.record(index, &identity, result);
         }
         Ok(outcome)
     }
-}
 
-/// Runs the statements of a command in a savepoint.
-fn run(conn: &Connection, index: u64, timestamp_us: i64, command: &Command) -> Result<Outcome> {
-    internal::run(conn, "SAVEPOINT quorumlite_command")?;
-    // After the savepoint, at which a full-text index writes what earlier commands left to it.
-    reset_connection_state(conn)?;
-    let mut results = Vec::with_capacity(command.statements.len());
-    let mut failed = None;
-    let mut result_left = execute::COMMAND_RESULT_LIMIT;
-    {
-        let _context = context::enter(CommandContext { timestamp_us, seed: command.seed });
-        for (i, statement) in command.statements.iter().enumerate() {
-            match execute::run(conn, statement, result_left) {
-                Ok(o) => {
-                    result_left = result_left.saturating_sub(o.result_bytes);
-                    results.push(ExecuteResult {
-                        rows_affected: o.rows_affected,
-                        last_insert_rowid: o.last_insert_rowid,
-                        index,
-                        rows: o.rows,
-                    });
-                }
-                Err(Failure::Node(error)) => return Err(error),
-                Err(Failure::Statement(error)) if command.statements.len() > 1 => {
-                    failed = Some(error.context(format_args!("statement {i}")));
-                }
-                Err(Failure::Statement(error)) => failed = Some(error),
-            }
-            if conn.is_autocommit() {
-                return match failed {
-                    Some(error) => Ok(Outcome::RolledBack(error)),
-                    None => Err(node_error(
-                        "TRANSACTION_LOST",
-                        "a statement ended the transaction without an error",
-                    )),
-                };
-            }
-            if failed.is_some() {
-                break;
-            }
-        }
+    /// A lone INSERT, UPDATE, DELETE or SELECT that succeeds needs none: SQLite undoes what it
+    /// must by itself. If it fails, the transaction is begun again with savepoints, so no result
+    /// depends on this.
+    fn needs_savepoint(&mut self, command: &Command) -> bool {
+        let mut keywords = command.statements.iter().map(|s| first_keyword(&s.sql));
+        self.virtual_tables |= keywords.clone().any(|word| word.eq_ignore_ascii_case("CREATE"))
+            && command.mentions("virtual");
+        let simple = |word: &str| {
+            ["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "SELECT"]
+                .iter()
+                .any(|w| word.eq_ignore_ascii_case(w))
+        };
+        let lone = keywords.len() == 1 && keywords.next().is_some_and(simple);
+        !lone || self.virtual_tables || self.stale_statistics || self.careful > 0
     }
-    if failed.is_none() && deferred_foreign_keys(conn)? {
-        failed = Some(
-            Error::new(
-                ErrorKind::Constraint,
-                "SQLITE_CONSTRAINT_FOREIGNKEY",
-                "FOREIGN KEY constraint failed",
-            )
-            .with_sqlite_code(ffi::SQLITE_CONSTRAINT_FOREIGNKEY),
-        );
-    }
-    if failed.is_some() {
-        internal::run(conn, "ROLLBACK TO quorumlite_command")?;
-    }
-    internal::run(conn, "RELEASE quorumlite_command")?;
-    if failed.is_some() && command.mentions("analyze") {
-        reload_statistics(conn)?;
-    }
-    if command.mentions("defer_foreign_keys") {
-        // The flag outlives the command otherwise; it is set when the text is parsed, so a cached
-        // statement would not do.
-        internal::batch(conn, "PRAGMA defer_foreign_keys = OFF")?;
-    }
-    Ok(Outcome::Done(failed.map_or(Ok(results), Err)))
-}
-
-/// A rollback takes back what ANALYZE wrote, but not what the planner made of it: reads it anew, so
-/// that this node plans as one that was started afterwards.
-///
-/// Where there are no statistics, what was rolled back had created their tables, and SQLite has read
-/// the whole schema anew by itself. Then nothing may be done here: it would create these tables, and
-/// whether there is something to roll back depends on how entries share a transaction.
-fn reload_statistics(conn: &Connection) -> Result<()> {
-    let tables =
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('sqlite_stat1', 'sqlite_stat4')";
-    if internal::with(conn, tables, |s| s.query_row([], |r| r.get::<_, i64>(0)))? == 2 {
-        internal::batch(conn, "ANALYZE sqlite_schema")?;
-    }
-    Ok(())
-}
-
-/// Whether a foreign key is violated that would only be checked at COMMIT.
-fn deferred_foreign_keys(conn: &Connection) -> Result<bool> {
-    let (mut current, mut highest) = (0, 0);
-    // SAFETY: the handle is that of an open connection, which this thread has to itself.
-    let rc = unsafe {
-        ffi::sqlite3_db_status(
-            conn.handle(),
-            ffi::SQLITE_DBSTATUS_DEFERRED_FKS,
-            &mut current,
-            &mut highest,
-            0,
-        )
-    };
-    if rc != ffi::SQLITE_OK {
-        return Err(node_error("SQLITE_MISUSE", "SQLite does not tell about deferred keys"));
-    }
-    Ok(current != 0)
 }
 
 pub(super) fn connection(conn: &Option<Connection>) -> Result<&Connection> {

@@ -382,7 +382,16 @@ impl Generator {
             8..10 => self.create_index(),
             10 => format!("DROP VIEW IF EXISTS v{i}"),
             11..13 => self.create_view(i),
-            13 => "ANALYZE".into(),
+            13 => self
+                .random
+                .pick(&[
+                    "ANALYZE",
+                    "ANALYZE main",
+                    "DROP TABLE IF EXISTS sqlite_stat1",
+                    "DROP TABLE IF EXISTS sqlite_stat4",
+                    "INSERT INTO log(what) SELECT tbl || coalesce(idx, '') || stat FROM sqlite_stat1",
+                ])
+                .to_string(),
             14 => format!("ANALYZE t{i}"),
             15 => format!("REINDEX t{i}"),
             16 => format!("ALTER TABLE t{i} ADD COLUMN z{} DEFAULT 7", self.random.below(3)),

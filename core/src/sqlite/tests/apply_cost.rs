@@ -1,15 +1,18 @@
 //! What applying costs against plain SQLite. Not run by default: a measurement, `make bench-apply`.
+//! QUORUMLITE_LOAD limits it to loads whose name holds that text, QUORUMLITE_ROUNDS says how often
+//! each runs.
 
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::state_support::*;
-use crate::sqlite::writer::{Command, Entry, EntryKind};
+use crate::sqlite::command::Command;
+use crate::sqlite::writer::{Entry, EntryKind};
 use crate::statement::Statement;
 use crate::{Params, Value};
 
-/// Each round takes turns, so that a noisy machine disturbs both alike.
+/// Rounds take turns, so that a noisy machine disturbs both alike.
 const ROUNDS: u64 = 30;
 
 struct Load {
@@ -125,13 +128,15 @@ fn median(times: &mut [Duration]) -> f64 {
 #[test]
 #[ignore = "a measurement: make bench-apply"]
 fn cost_of_applying() {
-    for load in LOADS {
+    let only = std::env::var("QUORUMLITE_LOAD").unwrap_or_default();
+    let rounds = std::env::var("QUORUMLITE_ROUNDS").map_or(ROUNDS, |n| n.parse().unwrap());
+    for load in LOADS.iter().filter(|load| load.name.contains(&only)) {
         let (_dir, conn) = plain();
         let mut ours = Replica::new();
         ours.execute(SCHEMA).unwrap();
         let (mut left, mut right) = (1_000_000.., 1_000_000..);
         let (mut plain_times, mut our_times) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             plain_times.push(run_plain(&conn, load, &mut left));
             our_times.push(run_ours(&mut ours, load, &mut right));
         }

@@ -114,7 +114,7 @@ fn a_batch_sees_its_own_last_insert_rowid() {
     assert_eq!(engine.one("SELECT parent FROM child"), Value::Integer(41));
     engine.run("DELETE FROM child");
     assert_eq!(engine.one("SELECT changes()"), Value::Integer(1));
-    execute::reset_connection_state(&engine.conn).unwrap();
+    execute::reset_connection_state(&engine.conn, true).unwrap();
     assert_eq!(engine.values("SELECT changes(), last_insert_rowid()"), [[0, 0].map(Value::from)]);
 }
 

@@ -38,7 +38,8 @@ impl Engine {
         let path = dir.path().join("engine.replica");
         let conn = open_writer(&path).unwrap();
         conn.execute_batch(
-            "CREATE TABLE _quorumlite_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+            "CREATE TABLE _quorumlite_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID; \
+             CREATE TABLE _quorumlite_recent(log_index INTEGER PRIMARY KEY, results BLOB NOT NULL)",
         )
         .unwrap();
         Engine { conn, path, _dir: dir }
@@ -72,7 +73,7 @@ impl Engine {
     /// Runs a statement as a command of its own: with a clock, a seed and fresh counters.
     fn command(&self, context: CommandContext, sql: &str) -> StatementOutcome {
         let _guard = context::enter(context);
-        execute::reset_connection_state(&self.conn).unwrap();
+        execute::reset_connection_state(&self.conn, true).unwrap();
         self.run(sql)
     }
 

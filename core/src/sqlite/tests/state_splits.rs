@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::state_support::*;
+use crate::sqlite::command::{Command, CommandResult};
 use crate::sqlite::recent::Limits;
-use crate::sqlite::writer::{Command, CommandResult, Entry, EntryKind};
+use crate::sqlite::writer::{Entry, EntryKind};
 use crate::statement::{Params, Statement};
 use crate::value::Value;
 
@@ -55,6 +56,16 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO boxes VALUES (NULL, ?1, ?1 + 3)",
     "DELETE FROM boxes WHERE x0 < ?1 % 4",
     "ANALYZE",
+    "ANALYZE t",
+    "DROP TABLE sqlite_stat1",
+    "DROP TABLE sqlite_stat4",
+    "CREATE INDEX t_n ON t(n, v)",
+    "DROP INDEX t_n",
+    "ALTER TABLE t RENAME COLUMN at TO since",
+    "ALTER TABLE t RENAME COLUMN since TO at",
+    "INSERT INTO log(what, rowid_seen) SELECT tbl || coalesce(idx, '') || stat, rowid \
+     FROM sqlite_stat1",
+    "INSERT INTO log(what) SELECT w FROM boxes, t, words WHERE boxes.x0 < t.n AND t.id = words.rowid",
     "INSERT INTO nowhere VALUES (?1)",
     "SELEC ?1",
 ];

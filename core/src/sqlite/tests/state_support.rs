@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::error::Result;
+use crate::sqlite::command::{Command, CommandResult};
 use crate::sqlite::connection;
 use crate::sqlite::database::Database;
-use crate::sqlite::meta::Position;
+use crate::sqlite::meta::{Applied, Position};
 use crate::sqlite::recent::{Limits, Recent};
-use crate::sqlite::writer::{Command, CommandResult, Entry, EntryKind, Writer};
+use crate::sqlite::writer::{Entry, EntryKind, Writer};
 use crate::statement::Statement;
 use crate::value::Value;
 
@@ -68,29 +69,19 @@ impl Replica {
     /// what the state machine keeps about the log.
     pub(super) fn state(&self) -> State {
         let conn = connection::open_reader(&self.db.shared.files.main).unwrap();
-        let table = |sql: &str| {
-            let mut statement = conn.prepare(sql).unwrap();
-            let rows = statement
-                .query_map([], |r| {
-                    Ok((
-                        r.get::<_, rusqlite::types::Value>(0)?,
-                        r.get::<_, rusqlite::types::Value>(1)?,
-                    ))
-                })
-                .unwrap();
-            rows.map(|r| format!("{:?}", r.unwrap())).collect()
-        };
         State {
             content: self.db.content_hash().unwrap(),
-            meta: table("SELECT key, value FROM _quorumlite_meta ORDER BY key"),
-            recent: table("SELECT log_index, results FROM _quorumlite_recent ORDER BY log_index"),
+            applied: Applied::load(&conn).unwrap(),
+            kept: Recent::load(&conn, self.limits).unwrap().kept(&conn),
         }
     }
 
-    /// Every row of every table, for a look at where replicas differ.
+    /// Every row of every table of the content, for a look at where replicas differ.
     pub(super) fn tables(&self) -> Vec<String> {
-        let names =
-            self.query("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY 1");
+        let names = self.query(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'table' \
+             AND name NOT LIKE '~_quorumlite~_%' ESCAPE '~' ORDER BY 1",
+        );
         let mut all = Vec::new();
         for name in names {
             for row in self.query(&format!("SELECT * FROM \"{}\"", name[0].as_str().unwrap())) {
@@ -115,8 +106,8 @@ impl Replica {
 #[derive(Debug, PartialEq)]
 pub(super) struct State {
     pub content: (String, u64),
-    pub meta: Vec<String>,
-    pub recent: Vec<String>,
+    pub applied: Applied,
+    pub kept: Vec<String>,
 }
 
 pub(super) fn at(index: u64) -> Position {
