@@ -162,8 +162,7 @@ public class Node internal constructor(private val native: NativeNode) : AutoClo
      */
     public suspend fun shutdown() {
         closing.set(true)
-        if (native.uniffiIsDestroyed) return
-        outcome { native.shutdown() }
+        unlessGone { outcome { native.shutdown() } }
         native.destroy()
     }
 
@@ -174,9 +173,16 @@ public class Node internal constructor(private val native: NativeNode) : AutoClo
      */
     override fun close() {
         closing.set(true)
-        if (native.uniffiIsDestroyed) return
-        if (immediate { native.closeWithin(CLOSE_BOUND) }) native.destroy()
+        if (unlessGone { immediate { native.closeWithin(CLOSE_BOUND) } } != false) native.destroy()
     }
+
+    /** The native half goes when the node is closed; `null` where that was before. */
+    private inline fun <T> unlessGone(close: () -> T): T? =
+        try {
+            close()
+        } catch (_: QuorumliteException.Closed) {
+            null
+        }
 
     private companion object {
         /** Seconds. */

@@ -32,20 +32,16 @@ internal val prepared: Unit by lazy {
  * Awaits a call of the native half. It resumes on a thread of the default dispatcher, never on one of
  * the runtime's, which carry the heartbeats; and what goes in and out is converted there.
  */
-internal suspend fun <T> outcome(call: suspend () -> T): T {
-    val outcome =
-        withContext(Dispatchers.Default) {
-            try {
-                Result.success(call())
-            } catch (e: CancellationException) {
-                throw e
-            } catch (e: Exception) {
-                Result.failure(e)
-            }
+internal suspend fun <T> outcome(call: suspend () -> T): T =
+    withContext(Dispatchers.Default) {
+        try {
+            call()
+        } catch (e: CancellationException) {
+            throw e
+        } catch (e: Exception) {
+            throw mapped(e)
         }
-    // Here, so that the stack trace shows the caller.
-    return outcome.getOrElse { throw mapped(it) }
-}
+    }
 
 /** Like [outcome], for calls that do not wait. */
 internal inline fun <T> immediate(call: () -> T): T =

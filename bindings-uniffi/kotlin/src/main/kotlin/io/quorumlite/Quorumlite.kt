@@ -13,6 +13,7 @@ public object Quorumlite {
      */
     public suspend fun open(config: Config): Node {
         val checked = config(config)
+        prepared
         return Node(openNative(checked))
     }
 

@@ -1,5 +1,8 @@
 package io.quorumlite
 
+import kotlinx.coroutines.CopyableThrowable
+import kotlinx.coroutines.ExperimentalCoroutinesApi
+
 /**
  * Every error of a node; the class says what the caller should do. Wrong arguments are an
  * [IllegalArgumentException] instead.
@@ -10,17 +13,39 @@ package io.quorumlite
  * @property leader the id of the node that leads, where that is known.
  * @property sqliteCode SQLite's extended result code, where SQLite failed.
  */
+@OptIn(ExperimentalCoroutinesApi::class)
 public sealed class QuorumliteException(
     message: String,
     public val code: String,
     public val retryable: Boolean,
     public val leader: String?,
     public val sqliteCode: Int?,
-) : Exception(message) {
+) : Exception(message), CopyableThrowable<QuorumliteException> {
     /** The name of the kind, the same in every language: the name of the class. */
     public val kind: String get() = javaClass.simpleName
 
     override fun toString(): String = "QuorumliteException.$kind ($code): $message"
+
+    /** For coroutines in debug mode, which add the caller's frames to the stack trace. */
+    override fun createCopy(): QuorumliteException {
+        val make: (String, String, Boolean, String?, Int?) -> QuorumliteException =
+            when (this) {
+                is Sql -> ::Sql
+                is Constraint -> ::Constraint
+                is Conflict -> ::Conflict
+                is Unavailable -> ::Unavailable
+                is Timeout -> ::Timeout
+                is Busy -> ::Busy
+                is Config -> ::Config
+                is Corruption -> ::Corruption
+                is Closed -> ::Closed
+                is Forbidden -> ::Forbidden
+                is Internal -> ::Internal
+            }
+        val copy = make(message.orEmpty(), code, retryable, leader, sqliteCode)
+        copy.initCause(this)
+        return copy
+    }
 
     /** The statement is wrong, or failed while it ran: fix the statement. */
     public class Sql internal constructor(m: String, c: String, r: Boolean, l: String?, s: Int?) :
