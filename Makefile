@@ -209,7 +209,7 @@ swift-lint:
 
 swift-package: $(SWIFT)/Generated/.stamp
 
-swift-test: $(SWIFT)/Generated/.stamp $(STAMPS)/tools
+swift-test: $(SWIFT)/Generated/.stamp $(STAMPS)/venv
 	@echo "== swift: tests"
 	mkdir -p $(SWIFT_OUT)
 	$(BIN)/python $(SWIFT)/Tests/cases.py $(SWIFT_OUT)/cases.json

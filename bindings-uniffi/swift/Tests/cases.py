@@ -7,7 +7,8 @@ from pathlib import Path
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    # Every virtual environment has it, so nothing need be installed.
+    from pip._vendor import tomli as tomllib
 
 CASES = Path(__file__).resolve().parents[3] / "conformance" / "cases"
 
