@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "napi exports nothing from a test build"))]
 
 mod convert;
+mod directory;
 mod node;
 mod operation;
 mod outcome;

@@ -4,7 +4,9 @@
 
 use napi::bindgen_prelude::{Array, BigInt, BufferSlice, JsObjectValue, Null, Object, ToNapiValue};
 use napi::{Env, Result, sys};
-use quorumlite::{ContentHash, Error, ExecuteResult, Member, Node, Rows, Status, Value};
+use quorumlite::{
+    CheckReport, ContentHash, Error, ExecuteResult, Member, Node, Recovery, Rows, Status, Value,
+};
 
 use crate::node::NativeNode;
 
@@ -21,6 +23,8 @@ pub(crate) enum Success {
     Members(Vec<Member>),
     Text(String),
     Hash(ContentHash),
+    Checked(CheckReport),
+    Recovered(Recovery),
 }
 
 /// Why a call gave nothing.
@@ -166,7 +170,41 @@ pub(crate) fn status<'e>(env: &'e Env, s: &Status) -> Result<Object<'e>> {
     set_or_null(&mut o, "lastRefusal", s.last_refusal.as_deref())?;
     o.set("checkedIndex", s.checked_index as f64)?;
     set_or_null(&mut o, "divergence", s.divergence.as_deref())?;
+    match &s.snapshot {
+        None => o.set("snapshot", Null)?,
+        Some(progress) => {
+            let mut p = Object::new(env)?;
+            p.set("totalBytes", progress.total_bytes as f64)?;
+            p.set("presentBytes", progress.present_bytes as f64)?;
+            p.set("receivedBytes", progress.received_bytes as f64)?;
+            o.set("snapshot", p)?;
+        }
+    }
     o.set("members", members(env, &s.members)?)?;
+    Ok(o)
+}
+
+/// The fields of `CheckReport` in `ts/types.ts`.
+fn checked<'e>(env: &'e Env, report: &CheckReport) -> Result<Object<'e>> {
+    let mut findings = env.create_array(0)?;
+    for finding in &report.findings {
+        let mut f = Object::new(env)?;
+        f.set("severity", finding.severity.as_str())?;
+        f.set("code", finding.code.as_str())?;
+        f.set("message", finding.message.as_str())?;
+        findings.insert(f)?;
+    }
+    let mut o = Object::new(env)?;
+    o.set("ok", report.ok)?;
+    o.set("nodeId", report.node_id.as_str())?;
+    o.set("clusterId", report.cluster_id.as_str())?;
+    o.set("term", report.term as f64)?;
+    o.set("lastLogTerm", report.last_log_term as f64)?;
+    o.set("lastLogIndex", report.last_log_index as f64)?;
+    o.set("purgedIndex", report.purged_index as f64)?;
+    o.set("appliedIndex", report.applied_index as f64)?;
+    o.set("members", members(env, &report.members)?)?;
+    o.set("findings", findings)?;
     Ok(o)
 }
 
@@ -222,6 +260,15 @@ fn success<'e>(env: &'e Env, s: Success, bigint: bool) -> Result<Object<'e>> {
             hash.set("hash", h.hash)?;
             hash.set("index", h.index as f64)?;
             o.set(value, hash)?
+        }
+        Success::Checked(report) => o.set(value, checked(env, &report)?)?,
+        Success::Recovered(recovery) => {
+            let mut r = Object::new(env)?;
+            r.set("nodeId", recovery.node_id)?;
+            r.set("clusterId", recovery.cluster_id)?;
+            r.set("lastLogIndex", recovery.last_log_index as f64)?;
+            r.set("removed", recovery.removed)?;
+            o.set(value, r)?
         }
     };
     Ok(o)

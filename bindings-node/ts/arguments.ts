@@ -262,6 +262,11 @@ const OPEN_OPTIONS = [
   "signal",
 ] as const;
 
+/** A data directory. */
+export function directory(dir: unknown): string {
+  return path(dir, "dir");
+}
+
 /** The directory and the options of `open`. */
 export function openOptions(
   dir: unknown,

@@ -3,7 +3,7 @@
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import type { Failure } from "./errors.js";
-import type { ContentHash, Member, Status, Value } from "./types.js";
+import type { CheckReport, ContentHash, Member, Recovery, Status, Value } from "./types.js";
 
 /** What a native call resolves to; empty where it was cancelled. */
 export interface Outcome<T> {
@@ -88,6 +88,8 @@ export interface NativeNode {
 
 interface Native {
   open(options: NativeOpenOptions, cancel: Cancel): Pending<NativeNode>;
+  check(dir: string): Pending<CheckReport>;
+  recoverLostQuorum(dir: string): Pending<Recovery>;
   shutdown(): void;
   Cancellation: new () => Cancellation;
 }

@@ -96,8 +96,20 @@ export interface Status {
   checkedIndex: number;
   /** The first difference between replicas that was found; see the option `checkInterval`. */
   divergence: string | null;
+  /** The snapshot that this node receives, or the last one; `null` since it was opened. */
+  snapshot: SnapshotProgress | null;
   /** `reachable` and `appliedIndex` are known only of this node; ask `members()` for the others. */
   members: Member[];
+}
+
+/** How far the reception of a snapshot is. */
+export interface SnapshotProgress {
+  /** Bytes of the whole database. */
+  totalBytes: number;
+  /** How many of them are there. */
+  presentBytes: number;
+  /** What had to be sent for it: less where this node had an old copy, and it is compressed. */
+  receivedBytes: number;
 }
 
 /** A hash of the logical content, and the applied index that it belongs to. */
@@ -105,6 +117,55 @@ export interface ContentHash {
   /** SHA-256, 64 hexadecimal digits. */
   hash: string;
   index: number;
+}
+
+/** One thing that `check` found. */
+export interface Finding {
+  /** `error`: data is damaged or missing; `note`: worth knowing, and no damage. */
+  severity: "error" | "note";
+  /** A stable code, such as `CORRUPTION_LOG`. */
+  code: string;
+  /** What was found, and what to do. */
+  message: string;
+}
+
+/**
+ * What `check` says of a data directory. Of several copies of one cluster, the one with the highest
+ * `lastLogTerm`, and among these the highest `lastLogIndex`, knows most.
+ */
+export interface CheckReport {
+  /** Whether nothing is damaged: no finding is an error. */
+  ok: boolean;
+  /** The node's id; empty where the directory does not say. */
+  nodeId: string;
+  /** The cluster's id, 32 hexadecimal digits; empty before the node has joined one. */
+  clusterId: string;
+  /** The term of the last vote. */
+  term: number;
+  /** The term of the last entry in the log. */
+  lastLogTerm: number;
+  /** The index of the last entry in the log (0 where it is empty). */
+  lastLogIndex: number;
+  /** The last index that was purged from the log. */
+  purgedIndex: number;
+  /** The index up to which entries are applied to the database. */
+  appliedIndex: number;
+  /** The members that log and database name last; not asked whether they are there. */
+  members: Member[];
+  /** What was found; empty where there is nothing to say. */
+  findings: Finding[];
+}
+
+/** What `recoverLostQuorum` has done. */
+export interface Recovery {
+  /** The node's id, as before. */
+  nodeId: string;
+  /** The id of the new cluster, 32 hexadecimal digits. */
+  clusterId: string;
+  /** The index of the last entry of the old cluster that the new one has. */
+  lastLogIndex: number;
+  /** The members of the old cluster that are none of the new one. */
+  removed: string[];
 }
 
 /** Options of `open`. */

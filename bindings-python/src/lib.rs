@@ -3,6 +3,7 @@
 
 mod convert;
 mod delivery;
+mod directory;
 mod errors;
 mod node;
 mod operation;
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 /// The native part of `quorumlite`. Private: use the package.
 #[pymodule(gil_used = false)]
 mod _quorumlite {
+    #[pymodule_export]
+    use crate::directory::{check, recover_lost_quorum};
     #[pymodule_export]
     use crate::node::{NativeNode, open};
     #[pymodule_export]

@@ -43,24 +43,30 @@
 //!
 //! A call that is cancelled (its future dropped) is not undone: a write may still be applied.
 
+mod check;
 mod cluster;
 mod config;
 mod consensus;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod log;
 mod node;
 mod proto;
+mod recover;
 mod sqlite;
 mod statement;
 mod status;
 mod transport;
 mod value;
 
+pub use check::{CheckReport, Finding, Severity, check};
 pub use config::{Config, Consistency, Role, Security};
 pub use error::{Error, ErrorKind, Result};
 pub use node::{Node, ReadOptions, WriteOptions};
+pub use recover::{Recovery, recover_lost_quorum};
 pub use statement::{ExecuteResult, Params, Row, Rows, Statement};
-pub use status::{ContentHash, Member, Status};
+pub use status::{ContentHash, Member, SnapshotProgress, Status};
 pub use value::Value;
 
 /// Compiles the programs of the guide.

@@ -20,6 +20,7 @@ import atexit as _atexit
 from collections.abc import Sequence as _Sequence
 
 from . import _quorumlite, aio
+from ._directory import CheckReport, Finding, Recovery, check, recover_lost_quorum
 from ._errors import (
     BusyError,
     ClosedError,
@@ -48,6 +49,7 @@ from ._types import (
     Params,
     Path,
     Role,
+    SnapshotProgress,
     Statement,
     Status,
     Value,
@@ -55,6 +57,7 @@ from ._types import (
 
 __all__ = [
     "BusyError",
+    "CheckReport",
     "ClosedError",
     "ConfigError",
     "ConflictError",
@@ -64,6 +67,7 @@ __all__ = [
     "DataError",
     "DatabaseError",
     "Error",
+    "Finding",
     "ForbiddenError",
     "IntegrityError",
     "InterfaceError",
@@ -75,10 +79,12 @@ __all__ = [
     "Params",
     "Path",
     "ProgrammingError",
+    "Recovery",
     "Result",
     "Role",
     "Row",
     "Rows",
+    "SnapshotProgress",
     "Statement",
     "Status",
     "TimeoutError",
@@ -86,7 +92,9 @@ __all__ = [
     "Value",
     "__version__",
     "aio",
+    "check",
     "open",
+    "recover_lost_quorum",
 ]
 
 _Sequence.register(Rows)

@@ -1,6 +1,6 @@
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypedDict, TypeVar, final, overload, type_check_only
+from typing import Any, Generic, Literal, TypedDict, TypeVar, final, overload, type_check_only
 
 from ._types import Role
 
@@ -15,7 +15,9 @@ __all__ = [
     "RowsIterator",
     "__version__",
     "_shutdown",
+    "check",
     "open",
+    "recover_lost_quorum",
 ]
 
 __version__: str
@@ -46,6 +48,30 @@ class _StatusFields(TypedDict):
     checked_index: int
     divergence: str | None
     last_refusal: str | None
+
+@type_check_only
+class _CheckFields(TypedDict):
+    ok: bool
+    node_id: str
+    cluster_id: str
+    term: int
+    last_log_term: int
+    last_log_index: int
+    purged_index: int
+    applied_index: int
+
+@type_check_only
+class _FindingFields(TypedDict):
+    severity: Literal["error", "note"]
+    code: str
+    message: str
+
+@type_check_only
+class _RecoveryFields(TypedDict):
+    node_id: str
+    cluster_id: str
+    last_log_index: int
+    removed: list[str]
 
 # Arguments are `object` where the native side does the checking.
 
@@ -78,7 +104,9 @@ class NativeNode:
         max_staleness: object,
         timeout: object,
     ) -> Rows: ...
-    def status(self) -> tuple[_StatusFields, list[_MemberFields]]: ...
+    def status(
+        self,
+    ) -> tuple[_StatusFields, list[_MemberFields], tuple[int, int, int] | None]: ...
     def members(self) -> Operation[list[_MemberFields]]: ...
     def wait_for_leader(self, timeout: object) -> Operation[str]: ...
     def transfer_leadership(self, node_id: object, timeout: object) -> Operation[None]: ...
@@ -103,6 +131,8 @@ def open(
     max_log_bytes: object,
     check_interval: object,
 ) -> Operation[NativeNode]: ...
+def check(dir: object) -> tuple[_CheckFields, list[_MemberFields], list[_FindingFields]]: ...
+def recover_lost_quorum(dir: object) -> _RecoveryFields: ...
 def _shutdown() -> None: ...
 
 # Rows and Row are registered as sequences at run time.

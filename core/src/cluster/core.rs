@@ -17,7 +17,7 @@ use super::router::Router;
 use crate::config::{Config, Role, split_address};
 use crate::consensus::{Consensus, ReadBarrier};
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{Client, Local, Server, Tls};
+use crate::transport::{Client, ClusterId, Local, Server, Tls};
 
 /// How long a member that starts again waits for a leader before `open` returns without one: when a
 /// whole cluster is started, somebody has to be the first. Calls wait by themselves.
@@ -180,15 +180,7 @@ impl ClusterCore {
             ));
         }
         if self.identity.cluster_id().is_none() {
-            let mut cluster = [0; 16];
-            getrandom::fill(&mut cluster).map_err(|e| {
-                Error::new(
-                    ErrorKind::Unavailable,
-                    "NO_RANDOMNESS",
-                    format!("the operating system gives no randomness: {e}"),
-                )
-            })?;
-            self.identity.adopt(cluster)?;
+            self.identity.adopt(new_cluster_id()?)?;
         }
         self.set_admitted();
         self.consensus.bootstrap(&wanted.address).await?;
@@ -378,18 +370,40 @@ fn load_identity(config: &Config, directory: &Arc<DataDirectory>) -> Result<Iden
                 ),
             ));
         }
+        (Some(stored), _) if stored.recovering => {
+            return Err(Error::config(
+                "CONFIG_RECOVERY",
+                format!(
+                    "recover_lost_quorum was interrupted in {}: call it again, then open the node",
+                    directory.path().display()
+                ),
+            ));
+        }
         (Some(stored), _) => stored,
         (None, wanted) => {
             let node_id = match wanted {
                 Some(id) => id.clone(),
                 None => random_node_id()?,
             };
-            let stored = StoredIdentity { node_id, cluster_id: None };
+            let stored = StoredIdentity { node_id, ..Default::default() };
             directory.save_identity(&stored)?;
             stored
         }
     };
     Ok(Identity::new(stored, directory.clone()))
+}
+
+/// A random id for a new cluster.
+pub(crate) fn new_cluster_id() -> Result<ClusterId> {
+    let mut cluster = [0; 16];
+    getrandom::fill(&mut cluster).map_err(|e| {
+        Error::new(
+            ErrorKind::Unavailable,
+            "NO_RANDOMNESS",
+            format!("the operating system gives no randomness: {e}"),
+        )
+    })?;
+    Ok(cluster)
 }
 
 fn random_node_id() -> Result<String> {

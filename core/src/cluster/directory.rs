@@ -34,12 +34,28 @@ pub(crate) struct StoredIdentity {
     pub(crate) node_id: String,
     /// None until the node has bootstrapped or found the cluster that it joins.
     pub(crate) cluster_id: Option<ClusterId>,
+    /// A recovery of this directory has begun and did not end.
+    pub(crate) recovering: bool,
 }
 
 impl DataDirectory {
     /// Creates the directory where it is missing.
     pub(crate) fn create(path: &Path) -> Result<()> {
-        fs::create_dir_all(path).map_err(|e| directory_error(path, e))
+        create_durably(path).map_err(|e| directory_error(path, e))
+    }
+
+    /// Locks a directory that holds a node.
+    ///
+    /// # Errors
+    /// As [`DataDirectory::open`], and `Config` (`CONFIG_DIRECTORY`) where there is none.
+    pub(crate) fn open_existing(path: &Path) -> Result<DataDirectory> {
+        if !path.join(LOCK_FILE).is_file() && !path.join(IDENTITY_FILE).is_file() {
+            return Err(Error::config(
+                "CONFIG_DIRECTORY",
+                format!("{} is not the data directory of a node", path.display()),
+            ));
+        }
+        Self::open(path)
     }
 
     /// Creates the directory where it is missing and locks it against other processes.
@@ -112,6 +128,9 @@ impl DataDirectory {
         if let Some(id) = &identity.cluster_id {
             text.push_str(&format!("cluster_id {}\n", hex(id)));
         }
+        if identity.recovering {
+            text.push_str("recovering\n");
+        }
         let temporary = self.path.join("node.new");
         let write = || {
             let mut file = File::create(&temporary)?;
@@ -124,6 +143,28 @@ impl DataDirectory {
     }
 }
 
+/// Creates a directory and those above it where they are missing, so that their names survive a power
+/// cut: what is synced in a directory without a name is lost.
+fn create_durably(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        create_durably(above)?;
+    }
+    match fs::create_dir(path) {
+        // Somebody else may have been faster.
+        Err(_) if path.is_dir() => {}
+        made => made?,
+    }
+    // Who may create a name in a directory need not be allowed to read it: then it cannot be synced.
+    match File::open(above.unwrap_or(Path::new("."))) {
+        Err(e) if e.kind() == IoKind::PermissionDenied => Ok(()),
+        above => above?.sync_all(),
+    }
+}
+
 fn parse_identity(text: &str) -> Option<StoredIdentity> {
     let mut lines = text.lines();
     if lines.next() != Some(FORMAT) {
@@ -131,6 +172,10 @@ fn parse_identity(text: &str) -> Option<StoredIdentity> {
     }
     let mut identity = StoredIdentity::default();
     for line in lines {
+        if line == "recovering" {
+            identity.recovering = true;
+            continue;
+        }
         match line.split_once(' ')? {
             ("node_id", id) => identity.node_id = id.to_owned(),
             ("cluster_id", id) => identity.cluster_id = Some(unhex(id)?),
@@ -178,10 +223,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(dir.path()).unwrap();
         assert_eq!(data.identity().unwrap(), None);
-        let mut identity = StoredIdentity { node_id: "n1".into(), cluster_id: None };
+        let mut identity = StoredIdentity { node_id: "n1".into(), ..Default::default() };
         data.save_identity(&identity).unwrap();
         assert_eq!(data.identity().unwrap(), Some(identity.clone()));
         identity.cluster_id = Some(*b"0123456789abcdef");
+        data.save_identity(&identity).unwrap();
+        assert_eq!(data.identity().unwrap(), Some(identity.clone()));
+        identity.recovering = true;
         data.save_identity(&identity).unwrap();
         assert_eq!(data.identity().unwrap(), Some(identity));
         for damaged in

@@ -117,6 +117,15 @@ impl ClusterCore {
             .filter_map(|(address, hello)| Some((address, hello.err()?)))
             .filter(|(_, e)| e.kind() == ErrorKind::Forbidden)
             .collect();
+        // A member that is of another cluster now was recovered without this node.
+        let recovered = refusals.iter().position(|(_, e)| e.code() == "FORBIDDEN_CLUSTER");
+        if let Some(recovered) = recovered {
+            let (address, e) = refusals.swap_remove(recovered);
+            return Err(e.context(format!(
+                "the member at {address} has left this cluster: was it made the start of a new one \
+                 (recover_lost_quorum)? Then remove this node's data directory and join the new one"
+            )));
+        }
         if voters - refusals.len() > voters / 2 {
             return Ok(());
         }

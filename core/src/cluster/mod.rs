@@ -11,5 +11,6 @@ mod registry;
 mod replica_check;
 mod router;
 
-pub(crate) use self::core::{ClusterCore, canonical};
+pub(crate) use self::core::{ClusterCore, canonical, new_cluster_id};
+pub(crate) use directory::{DataDirectory, StoredIdentity, hex};
 pub(crate) use registry::{Registry, Slot};

@@ -1,6 +1,7 @@
 //! [`Maintenance`]: what a node does on its own, off the apply path: checkpoints, purging the log
 //! behind a durable barrier, following the members' addresses, stopping Raft when storage failed.
 
+use std::io;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -99,6 +100,10 @@ impl MaintenanceTask {
                     self.addresses.update(now.membership_config.membership().nodes());
                 }
                 _ = ticks.tick() => {
+                    if let Some(file) = self.database.removed_file() {
+                        let text = format!("{} was removed", file.display());
+                        self.log.give_up(&io::Error::new(io::ErrorKind::NotFound, text));
+                    }
                     if self.log.error().is_some() {
                         self.stop_raft().await;
                         return self.wait_for_stop().await;

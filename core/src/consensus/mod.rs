@@ -2,12 +2,16 @@
 //! the state machine hands committed entries to SQLite, the read barrier makes reads linearizable.
 
 pub(crate) mod codec;
+#[cfg(test)]
+mod fuzz;
+mod incoming;
 mod log_store;
 mod maintenance;
 mod network;
 mod proposer;
 mod raft;
 mod read_barrier;
+pub(crate) mod repair;
 mod replica_hashes;
 mod service;
 mod snapshot;

@@ -14,13 +14,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::codec;
+use super::incoming::Incoming;
 use super::log_store::LogStore;
 use super::maintenance::Maintenance;
 use super::network::{Addresses, Network};
 use super::proposer::Proposer;
+use super::repair;
 use super::replica_hashes::ReplicaHashes;
 use super::service::RaftService;
-use super::snapshot::Incoming;
 use super::state_machine::{ApplyThread, StateMachine, TRANSACTION_ENTRIES};
 use super::types::{MemberInfo, Membership, Metrics, NodeId, Raft, TypeConfig};
 use crate::config::Role;
@@ -28,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Log, LogOptions};
 use crate::proto::{self, Method};
 use crate::sqlite::{CommandResult, Database};
+use crate::status::SnapshotProgress;
 use crate::transport::Client;
 
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -95,7 +97,8 @@ impl Consensus {
         })
         .await
         .map_err(|e| Error::closed().with_source(e))??;
-        let incoming = Incoming::new(dir.join("incoming"))?;
+        repair::check_agreement(&log, &writer.applied())?;
+        let incoming = Incoming::new(dir.join("incoming"), database.clone())?;
         let (machine, apply_thread) = StateMachine::start(
             database.clone(),
             writer,
@@ -150,6 +153,11 @@ impl Consensus {
             apply_thread: Mutex::new(Some(apply_thread)),
             fresh,
         })
+    }
+
+    /// How far the snapshot is that this node receives, or how far the last one came.
+    pub(crate) fn snapshot_progress(&self) -> Option<SnapshotProgress> {
+        self.service.snapshot_progress()
     }
 
     /// Whether this node had never taken part in a cluster when it was opened.
@@ -408,6 +416,7 @@ impl Consensus {
         let votes = self.membership().voter_ids().any(|v| v == id);
         match (request.learner, votes) {
             (false, false) => {
+                self.wait_until_stored(&id, index).await?;
                 self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
             }
             (true, true) => {
@@ -415,6 +424,26 @@ impl Consensus {
             }
             _ => Ok(index),
         }
+    }
+
+    /// Waits until `id` has the log up to `index` on disk, or this node does not lead any more.
+    ///
+    /// A voter must not find itself empty after a power cut: it would wait to be let in again by a
+    /// leader that may need its vote. openraft lets a learner vote that is merely close to the end of
+    /// the log, and to a short log an empty one is close.
+    async fn wait_until_stored(&self, id: &NodeId, index: u64) -> Result<()> {
+        let stored = |m: &Metrics| {
+            let Some(replication) = &m.replication else { return true };
+            replication.get(id).is_none_or(|at| at.as_ref().is_some_and(|at| at.index >= index))
+        };
+        if *id != self.node_id {
+            self.raft
+                .wait(None)
+                .metrics(stored, "the new member has the log")
+                .await
+                .map_err(|e| self.stopped(&e))?;
+        }
+        Ok(())
     }
 
     /// Removes a member; only the leader can. Removing what is no member is harmless.
@@ -469,6 +498,7 @@ impl Consensus {
             Method::Vote => self.service.request_vote(body).await,
             Method::Transfer => self.service.transfer(body).await,
             Method::SnapshotBegin => self.service.snapshot_begin(body).await,
+            Method::SnapshotPages => self.service.snapshot_pages(body).await,
             Method::SnapshotChunk => self.service.snapshot_chunk(body).await,
             Method::SnapshotEnd => self.service.snapshot_end(body).await,
             _ => Err(codec::malformed("a request")),
@@ -521,7 +551,7 @@ impl RaftWatch {
     }
 }
 
-fn members(membership: &Membership) -> Vec<MemberEntry> {
+pub(super) fn members(membership: &Membership) -> Vec<MemberEntry> {
     let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
     membership
         .nodes()

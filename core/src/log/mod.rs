@@ -17,6 +17,7 @@
 mod cache;
 mod format;
 mod index;
+mod read_only;
 mod recovery;
 mod segment;
 mod shared;
@@ -226,6 +227,13 @@ impl Log {
         self.0.shared.core.lock().error.clone()
     }
 
+    /// Gives the log up as failed although no write has failed yet: its directory is gone, say.
+    pub(crate) fn give_up(&self, reason: &io::Error) {
+        for operation in self.0.shared.fail(reason) {
+            (operation.done)(Err(shared::copy(reason)));
+        }
+    }
+
     /// Writes and syncs what is queued and ends the writer; later calls fail. Calling it again does
     /// nothing. Blocks, except when called from a [`Done`].
     ///
@@ -247,7 +255,10 @@ impl Handle {
                 let _ = thread.join();
             }
         }
-        self.shared.core.lock().check_error()
+        let mut core = self.shared.core.lock();
+        // Handles may outlive the log; the files are not theirs any more.
+        core.segments.clear();
+        core.check_error()
     }
 }
 

@@ -194,6 +194,9 @@ impl Scan {
     /// What was just read may be in the page cache alone, if the process was killed before its sync.
     /// After a failed sync the pages may even count as clean, so the frames that no later one calls
     /// synced are written again.
+    ///
+    /// They may have been acknowledged: this relies on a disk that, losing its power, spoils no sector
+    /// that is written with the bytes that it has.
     fn make_durable(&self, bytes: &[u8], synced: u64) -> io::Result<()> {
         let garbage = format::used_len(bytes).saturating_sub(self.end as usize);
         if garbage > 0 {

@@ -3,6 +3,7 @@
 mod basics;
 mod disk;
 mod durability;
+mod fuzz;
 mod model;
 mod recovery;
 

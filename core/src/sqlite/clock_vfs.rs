@@ -53,12 +53,13 @@ fn register() -> Option<DefaultVfs> {
         return None;
     }
     // SAFETY: `default` points to a registered, immutable VFS. Every field is kept but the list
-    // pointer, the name, the clock and xOpen: the methods find their state in pAppData and in the file
+    // pointer, the name, the clock, xOpen and the size of a file: the methods find their state in pAppData and in the file
     // objects, not in the address of the VFS.
     let mut vfs = unsafe { *default };
     vfs.pNext = std::ptr::null_mut();
     vfs.zName = NAME.as_ptr();
     vfs.xOpen = Some(open);
+    vfs.szOsFile = disk_full::object_size(vfs.szOsFile);
     vfs.xCurrentTime = Some(current_time);
     if vfs.iVersion >= 2 {
         vfs.xCurrentTimeInt64 = Some(current_time_int64);
@@ -74,7 +75,8 @@ fn register() -> Option<DefaultVfs> {
     Some(DefaultVfs(default))
 }
 
-/// Opens as the default VFS does, and watches the file's writes.
+/// Opens as the default VFS does, and watches the file's writes. Those to a write-ahead log wait for
+/// the end of their transaction.
 unsafe extern "C" fn open(
     vfs: *mut ffi::sqlite3_vfs,
     name: ffi::sqlite3_filename,
@@ -88,7 +90,7 @@ unsafe extern "C" fn open(
         let Some(open) = (**default).xOpen else { return ffi::SQLITE_CANTOPEN };
         let code = open(vfs, name, file, flags, flags_out);
         if code == ffi::SQLITE_OK {
-            disk_full::watch(file);
+            disk_full::watch(file, flags & ffi::SQLITE_OPEN_WAL != 0);
         }
         code
     }

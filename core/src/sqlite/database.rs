@@ -120,6 +120,18 @@ impl Database {
         fs::metadata(&self.shared.files.wal).map_or(0, |m| m.len())
     }
 
+    /// The database file, where somebody has removed it: SQLite would go on with a file that has no
+    /// name, and all that is written to it would be lost at the end.
+    pub(crate) fn removed_file(&self) -> Option<&Path> {
+        // Held while an installation puts another file in its place.
+        let _checkpointer = self.shared.checkpointer.try_lock()?;
+        let main = &self.shared.files.main;
+        match fs::metadata(main) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Some(main),
+            _ => None,
+        }
+    }
+
     /// The size of the main database file, in bytes.
     #[cfg(test)]
     pub(crate) fn file_bytes(&self) -> u64 {
@@ -245,20 +257,26 @@ pub(super) struct Files {
 impl Files {
     /// Makes the folder and removes what an interrupted transfer left.
     fn prepare(dir: &Path) -> Result<Files> {
-        let folder = dir.join(FOLDER);
-        if !folder.is_dir() {
-            fs::create_dir_all(&folder).map_err(|e| disk_error("create", &folder, e))?;
+        let files = Files::in_directory(dir);
+        if !files.folder.is_dir() {
+            fs::create_dir_all(&files.folder)
+                .map_err(|e| disk_error("create", &files.folder, e))?;
             sync_dir(dir)?;
         }
-        let files = Files {
+        remove(&files.incoming)?;
+        Ok(files)
+    }
+
+    /// Where the files are within `dir`, a node's directory.
+    pub(super) fn in_directory(dir: &Path) -> Files {
+        let folder = dir.join(FOLDER);
+        Files {
             main: folder.join(FILE),
             wal: folder.join(format!("{FILE}-wal")),
             shm: folder.join(format!("{FILE}-shm")),
             incoming: folder.join(INCOMING),
             folder,
-        };
-        remove(&files.incoming)?;
-        Ok(files)
+        }
     }
 
     pub(super) fn sync_dir(&self) -> Result<()> {

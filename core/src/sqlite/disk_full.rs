@@ -6,9 +6,12 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::ffi;
+
+use super::wal_writes::{self, Waiting};
 
 thread_local! {
     static SEEN: Cell<bool> = const { Cell::new(false) };
@@ -35,9 +38,10 @@ pub(super) fn pretend(full: bool) {
 /// The methods of a file with ours in place of xWrite, and those that it had. SQLite sees only the
 /// first field, at the same address.
 #[repr(C)]
-struct Watched {
+pub(super) struct Watched {
     methods: ffi::sqlite3_io_methods,
-    original: *const ffi::sqlite3_io_methods,
+    pub original: *const ffi::sqlite3_io_methods,
+    is_log: bool,
 }
 
 /// One for each table of methods that the default VFS uses (a handful); they live as long as the
@@ -49,31 +53,61 @@ unsafe impl Send for Tables {}
 
 static TABLES: Mutex<Tables> = Mutex::new(Tables(Vec::new()));
 
-/// Watches the writes to `file`.
+/// The size of a file object of the default VFS; behind it [`watch`] keeps what is ours.
+static OBJECT: AtomicUsize = AtomicUsize::new(0);
+
+/// How large a file object must be where one of the default VFS takes `size` bytes.
+pub(super) fn object_size(size: c_int) -> c_int {
+    let aligned = usize::try_from(size).unwrap_or(0).next_multiple_of(align_of::<*mut Waiting>());
+    OBJECT.store(aligned, Ordering::Relaxed);
+    c_int::try_from(aligned + size_of::<*mut Waiting>()).unwrap_or(c_int::MAX)
+}
+
+/// Where what waits for a write-ahead log is kept.
 ///
 /// # Safety
-/// `file` was opened by the default VFS just now, on this thread.
-pub(super) unsafe fn watch(file: *mut ffi::sqlite3_file) {
+/// `file` has the size that [`object_size`] says.
+pub(super) unsafe fn waiting_of(file: *mut ffi::sqlite3_file) -> *mut *mut Waiting {
+    // SAFETY: within the object, and aligned as SQLite aligns the object itself.
+    unsafe { file.cast::<u8>().add(OBJECT.load(Ordering::Relaxed)).cast() }
+}
+
+/// Watches the writes to `file`, and gathers them if `is_log`: if it is a write-ahead log.
+///
+/// # Safety
+/// `file` was opened by the default VFS just now, on this thread, and has the size that
+/// [`object_size`] says.
+pub(super) unsafe fn watch(file: *mut ffi::sqlite3_file, is_log: bool) {
     // SAFETY: an open file has methods, valid as long as the process.
     let original = unsafe { (*file).pMethods };
     if original.is_null() {
         return;
     }
     let mut tables = TABLES.lock();
-    let known = tables.0.iter().copied().find(|table| std::ptr::eq(table.original, original));
+    let known = |t: &&Watched| std::ptr::eq(t.original, original) && t.is_log == is_log;
+    let known = tables.0.iter().copied().find(known);
     let watched = known.unwrap_or_else(|| {
         // SAFETY: as above.
         let methods = ffi::sqlite3_io_methods { xWrite: Some(write), ..unsafe { *original } };
-        let table: &'static Watched = Box::leak(Box::new(Watched { methods, original }));
+        let methods = if is_log { wal_writes::methods(methods) } else { methods };
+        let table: &'static Watched = Box::leak(Box::new(Watched { methods, original, is_log }));
         tables.0.push(table);
         table
     });
+    if is_log {
+        // SAFETY: promised by the caller. The methods that look there are those set below.
+        unsafe { waiting_of(file).write(Box::into_raw(Box::default())) };
+    }
     // SAFETY: the table outlives the file. The pointer is that of the whole `Watched`, so that
     // `write` may look behind the methods.
     unsafe { (*file).pMethods = std::ptr::from_ref(watched).cast() };
 }
 
-unsafe extern "C" fn write(
+/// Writes as the default VFS does.
+///
+/// # Safety
+/// That of xWrite, for a file that [`watch`] was given.
+pub(super) unsafe extern "C" fn write(
     file: *mut ffi::sqlite3_file,
     data: *const c_void,
     length: c_int,

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::checkpoint::sqlite_io_error;
@@ -39,6 +40,7 @@ pub(super) struct ImageFile {
     conn: Mutex<Connection>,
     applied: Applied,
     len: u64,
+    page_size: u32,
 }
 
 impl Database {
@@ -90,10 +92,8 @@ impl Image {
     }
 
     /// The size of a page in bytes.
-    #[cfg(test)]
     pub(crate) fn page_size(&self) -> u32 {
-        let header = self.read(0, HEADER).unwrap();
-        check_header(&header.try_into().unwrap(), self.len()).unwrap()
+        self.0.page_size
     }
 
     /// The `len` bytes from `offset` on, fewer at the end of the image.
@@ -122,8 +122,8 @@ impl ImageFile {
         let len = main_size(&conn)?;
         let mut header = [0; HEADER];
         read_main(&conn, 0, &mut header)?;
-        check_header(&header, len)?;
-        Ok(ImageFile { conn: Mutex::new(conn), applied, len })
+        let page_size = check_header(&header, len)?;
+        Ok(ImageFile { conn: Mutex::new(conn), applied, len, page_size })
     }
 
     pub(super) fn position(&self) -> Option<Position> {
@@ -151,11 +151,16 @@ pub(crate) fn verify_image(path: &Path) -> Result<Applied> {
     if problem != "ok" {
         return Err(bad_image(&problem));
     }
-    if !Applied::exists(&conn)? {
+    // Tables of ours that are of another form make SQL of ours wrong.
+    let of_image = |e: Error| match e.kind() {
+        ErrorKind::Sql => bad_image(e.message()).with_source(e),
+        _ => e,
+    };
+    if !Applied::exists(&conn).map_err(of_image)? {
         return Err(bad_image("it is empty"));
     }
-    let applied = Applied::load(&conn)?;
-    Recent::load(&conn, Limits::default())?;
+    let applied = Applied::load(&conn).map_err(of_image)?;
+    Recent::load(&conn, Limits::default()).map_err(of_image)?;
     Ok(applied)
 }
 
@@ -177,21 +182,33 @@ fn open_immutable(path: &Path) -> Result<Connection> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(uri, flags).map_err(error::internal)?;
+    prepare_to_check(&conn)?;
+    Ok(conn)
+}
+
+/// Makes a connection that was just opened one on which `PRAGMA quick_check` asks for the soundness
+/// of pages, and nothing of users' is run.
+///
+/// # Errors
+/// SQLite refuses: the file may be damaged.
+pub(super) fn prepare_to_check(conn: &Connection) -> Result<()> {
     // SAFETY: the handle is that of the connection just opened; NULL means all modules.
     let rc = unsafe { ffi::sqlite3_drop_modules(conn.handle(), ptr::null_mut()) };
     if rc != ffi::SQLITE_OK {
         return Err(sqlite_io_error("cannot open the image", rc));
     }
+    // The database and its write-ahead log are to stay as they are.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(error::internal)?;
     // Indexes and columns may be made of them.
-    functions::install(&conn)?;
+    functions::install(conn)?;
     // Whether pages are sound is asked here, not whether users keep their own promises: a CHECK
     // may fail, or a full-text index lag behind, in a replica as good as all others.
     conn.execute_batch(
         "PRAGMA trusted_schema = OFF; PRAGMA ignore_check_constraints = ON;
          PRAGMA cell_size_check = ON;",
     )
-    .map_err(|e| bad_image("it cannot be opened").with_source(e))?;
-    Ok(conn)
+    .map_err(|e| bad_image("it cannot be opened").with_source(e))
 }
 
 /// The size of SQLite's header, <https://www.sqlite.org/fileformat2.html#the_database_header>.

@@ -4,6 +4,7 @@
 mod analyze;
 mod authorizer;
 mod budget;
+mod check;
 mod checkpoint;
 mod clock_vfs;
 mod command;
@@ -24,11 +25,13 @@ mod precheck;
 mod readers;
 mod recent;
 mod record;
+mod wal_writes;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use check::check_database;
 pub(crate) use command::{Command, CommandResult};
 pub(crate) use database::Database;
 pub(crate) use image::{Image, verify_image};

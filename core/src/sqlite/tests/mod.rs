@@ -9,6 +9,7 @@ mod engine_forbidden;
 mod engine_functions;
 mod engine_readers;
 mod engine_statements;
+mod engine_wal_writes;
 mod state_apply;
 mod state_byte_level;
 mod state_image;

@@ -1,6 +1,7 @@
 //! What a transport promises, by concern. Waits are for conditions; `soon` only bounds a failure.
 
 mod calls;
+mod fuzz;
 mod hostile;
 mod lifecycle;
 mod security;
