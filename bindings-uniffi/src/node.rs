@@ -134,6 +134,9 @@ impl NativeNode {
     pub fn close_within(&self, seconds: f64) -> Result<bool> {
         let bound = Duration::try_from_secs_f64(seconds).unwrap_or_default().min(LONGEST);
         let mut ending = self.ending()?;
+        if ending.has_changed().is_err() {
+            return Ok(true);
+        }
         let (running, ended) = mpsc::channel::<()>();
         runtime()?.spawn(async move {
             let _ = ending.changed().await;

@@ -24,7 +24,7 @@ def answer(node: quorumlite.Node, verb: str, argument: str) -> str:
         status = node.status()
         return f"{status.state} {status.term}"
     if verb == "hash":
-        return node.content_hash()[0]
+        return node.content_hash().hash
     raise ValueError(verb)
 
 

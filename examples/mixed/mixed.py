@@ -2,7 +2,7 @@
 
     make demo-mixed                     (KILLS=20 for a long one)
 
-Each member writes, and each reads the writes of the others at `linearizable`. Then, again and again,
+Each member writes, and each reads the writes of the others at `linearizable`. Then, repeatedly,
 whoever leads is killed with SIGKILL while all write; the other two go on; it is started again and
 catches up. At the end everything that was acknowledged must be there exactly once, and the content
 of all three must have the same hash: only then is the exit status 0.
@@ -27,7 +27,7 @@ WRITES = 40  # of each member while one of them is killed
 KILL_AFTER = 10  # writes of each that were acknowledged
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The process ended before it answered."""
 
 
@@ -49,20 +49,22 @@ class Member:
         self._answer()
 
     def ask(self, line: str) -> str:
-        """What it answers; Gone where it died, RuntimeError where the node said no."""
-        assert self.process is not None and self.process.stdin is not None
+        """What it answers; GoneError where it died, RuntimeError where the node said no."""
+        assert self.process is not None
+        assert self.process.stdin is not None
         try:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
         except BrokenPipeError as e:
-            raise Gone(self.name) from e
+            raise GoneError(self.name) from e
         return self._answer()
 
     def _answer(self) -> str:
-        assert self.process is not None and self.process.stdout is not None
+        assert self.process is not None
+        assert self.process.stdout is not None
         status, _, rest = self.process.stdout.readline().strip().partition(" ")
         if status == "":
-            raise Gone(self.name)
+            raise GoneError(self.name)
         if status != "ok":
             raise RuntimeError(f"{self.name} ({self.language}): {rest}")
         return rest
@@ -75,7 +77,8 @@ class Member:
 
     def end(self) -> int:
         """Lets it close its node."""
-        assert self.process is not None and self.process.stdin is not None
+        assert self.process is not None
+        assert self.process.stdin is not None
         self.process.stdin.close()
         return self.process.wait(timeout=60)
 
@@ -92,10 +95,10 @@ class Story:
             what = f"{label}-{member.name}-{i}"
             try:
                 member.ask(f"write {what}")
-            except (Gone, RuntimeError) as e:
+            except (GoneError, RuntimeError) as e:
                 with self.lock:
                     self.unknown.add(what)
-                if isinstance(e, Gone):
+                if isinstance(e, GoneError):
                     break
                 continue
             with self.lock:

@@ -33,7 +33,7 @@ object Member {
             Config(dir, id, listen, join = args.drop(3), secret = "mixed", timeout = 60.seconds)
         Quorumlite.open(config).use { node ->
             println("ok ready")
-            for (line in generateSequence(::readLine)) {
+            for (line in generateSequence(::readlnOrNull)) {
                 val (verb, argument) = "$line ".split(" ")
                 try {
                     println("ok ${answer(node, id, verb, argument)}")

@@ -18,7 +18,9 @@ import org.junit.jupiter.api.Assertions.assertNotNull
 import org.junit.jupiter.api.Assertions.fail
 
 /** The folder of the repository. */
-internal val REPOSITORY: Path = Path.of(System.getProperty("quorumlite.repository")).normalize()
+internal val REPOSITORY: Path by lazy {
+    Path.of(System.getProperty("quorumlite.repository")).normalize()
+}
 
 internal const val ENDLESS =
     "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
