@@ -226,12 +226,14 @@ swift-fresh-test: $(SWIFT)/Generated/.stamp
 	@echo "== swift: the package in a project of its own"
 	$(SWIFT)/Tests/fresh.sh $(SWIFT_OUT)/fresh
 
+SWIFT_HELLO := $(SWIFT_RUN) swift run --package-path examples/swift/hello --scratch-path $(SWIFT_OUT)/examples
+
 swift-example: $(SWIFT)/Generated/.stamp
-	@$(SWIFT_RUN) swift run --quiet --package-path examples/swift/hello --scratch-path $(SWIFT_OUT)/examples
+	$(SWIFT_HELLO)
 
 swift-example-test: $(SWIFT)/Generated/.stamp
 	@echo "== swift: examples"
-	$(MAKE) --silent --no-print-directory swift-example | diff - examples/hello.expected
+	$(SWIFT_HELLO) | diff - examples/hello.expected
 
 # The small program, whose output is the same in every language, and the demo on a tenth of the data.
 example-test: $(STAMPS)/package $(STAMPS)/data
