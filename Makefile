@@ -3,12 +3,14 @@
 #
 # make demo-mixed         one cluster of a Python, a Node.js and a Kotlin process (KILLS=20 for long)
 # make fuzz-determinism   generated statements through a cluster, compared throughout
+# make swift-flat         many opens and calls from Swift, with figures of memory and descriptors
 # make bench-apply        what applying costs against plain SQLite
 # make kotlin-flat        10,000 opens and 100,000 calls from Kotlin, with memory and descriptors
 #
 # A fresh machine needs Rust, Python 3.10+ and a C compiler; the rest goes into .venv and target.
-# With Node.js 20+ its package is tested too (into bindings-node/node_modules), and with a JDK 17+ and
-# Maven the Kotlin package (into bindings-uniffi/kotlin/target).
+# With Node.js 20+ its package is tested too (into bindings-node/node_modules), with a JDK 17+ and
+# Maven the Kotlin package (into bindings-uniffi/kotlin/target), and with Swift 6, or where
+# make swift-toolchain has made one, the Swift package.
 # Another interpreter: make PYTHON=python3.12 ... (before .venv exists, or after make clean-venv)
 
 PYTHON ?= python3
@@ -36,6 +38,16 @@ NODE_SOURCES := Cargo.toml Cargo.lock $(shell find core bindings-node -type f \(
 	-not -path '*/tests/*' -not -path '*/test/*' -not -path '*/benches/*' \
 	-not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/rust/*')
 
+SWIFT := bindings-uniffi/swift
+SWIFT_RUN := $(SWIFT)/toolchain.sh run
+# Absolute, for the toolchain's own root directory.
+SWIFT_OUT := $(abspath $(or $(CARGO_TARGET_DIR),target))/swift
+
+# What the native half of the Swift package is built from.
+SWIFT_SOURCES := Cargo.toml Cargo.lock $(SWIFT)/build.sh bindings-uniffi/uniffi.toml \
+	$(shell find core bindings-uniffi -type f \( -name '*.rs' -o -name 'Cargo.toml' \) \
+	-not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/target/*')
+
 # One interpreter for every build, so that switching between targets rebuilds nothing.
 export PYO3_PYTHON := $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -58,6 +70,8 @@ FUZZ_STATEMENTS ?= 100000
 	example-test node-lint node-test node-example-test check-node node-skipped \
 	kotlin-test kotlin-fresh-test kotlin-example-test kotlin-flat kotlin-skipped check-kotlin \
 	demo-mixed \
+	swift-toolchain swift-package swift-lint swift-test swift-flat swift-fresh-test \
+	swift-example swift-example-test swift-skipped \
 	fuzz-determinism bench-apply check-tools clean-venv
 .DELETE_ON_ERROR:
 
@@ -95,7 +109,16 @@ else
 KOTLIN_TESTS := kotlin-skipped
 endif
 
-test: lint rust-test conformance-test python-test example-test $(NODE_TESTS) $(KOTLIN_TESTS)
+# In CI too: a machine may be unable to get a Swift toolchain.
+ifeq ($(shell $(SWIFT)/toolchain.sh have && echo yes),yes)
+SWIFT_LINT := swift-lint
+SWIFT_TESTS := swift-test swift-example-test swift-fresh-test
+else
+SWIFT_TESTS := swift-skipped
+endif
+
+test: lint rust-test conformance-test python-test example-test $(NODE_TESTS) $(KOTLIN_TESTS) \
+	$(SWIFT_TESTS)
 	@echo "== all tests passed"
 
 node-skipped:
@@ -104,9 +127,13 @@ node-skipped:
 kotlin-skipped:
 	@echo "== NOT TESTED: bindings-uniffi/kotlin (a JDK or Maven is missing: apt-get install maven default-jdk)"
 
+swift-skipped:
+	@echo "== NOT TESTED: bindings-uniffi/swift (no Swift toolchain: https://swift.org/install, or, as"
+	@echo "==             root on Linux with Debian's packages in reach: make swift-toolchain)"
+
 setup: $(STAMPS)/package $(STAMPS)/tools $(STAMPS)/data
 
-lint: rust-lint python-lint $(NODE_LINT)
+lint: rust-lint python-lint $(NODE_LINT) $(SWIFT_LINT)
 
 rust-lint: $(STAMPS)/venv
 	@echo "== rust: format and lint"
@@ -171,9 +198,47 @@ kotlin-fresh-test: $(KOTLIN)/target/stamps/installed
 kotlin-flat: | check-kotlin
 	cd $(KOTLIN) && mvn -B -Dstyle.color=never test -Dtest=FlatTest -Dquorumlite.opens=10000 -Dquorumlite.calls=100000
 
+# A Swift of its own for Linux machines that have none (3.3 GB in the target folder).
+swift-toolchain:
+	$(SWIFT)/toolchain.sh ensure
+
+swift-lint:
+	@echo "== swift: format"
+	$(SWIFT_RUN) swift format lint --strict --recursive --configuration $(SWIFT)/.swift-format \
+		$(SWIFT)/Package.swift $(SWIFT)/Sources $(SWIFT)/Tests examples/swift
+
+swift-package: $(SWIFT)/Generated/.stamp
+
+swift-test: $(SWIFT)/Generated/.stamp $(STAMPS)/venv
+	@echo "== swift: tests"
+	mkdir -p $(SWIFT_OUT)
+	$(BIN)/python $(SWIFT)/Tests/cases.py $(SWIFT_OUT)/cases.json
+	$(SWIFT_RUN) env QUORUMLITE_CASES=$(SWIFT_OUT)/cases.json $(SWIFT_TEST_SETTINGS) \
+		swift test --package-path $(SWIFT) --scratch-path $(SWIFT_OUT)/package \
+		--disable-swift-testing $(SWIFT_TEST_FLAGS)
+
+# The long form of one test: 10,000 opens and 100,000 calls, with figures.
+swift-flat:
+	$(MAKE) swift-test SWIFT_TEST_FLAGS='--filter FlatTests' \
+		SWIFT_TEST_SETTINGS='QUORUMLITE_FLAT_OPENS=10000 QUORUMLITE_FLAT_CALLS=100000'
+
+swift-fresh-test: $(SWIFT)/Generated/.stamp
+	@echo "== swift: the package in a project of its own"
+	$(SWIFT)/Tests/fresh.sh $(SWIFT_OUT)/fresh
+
+SWIFT_HELLO := $(SWIFT_RUN) swift run --package-path examples/swift/hello --scratch-path $(SWIFT_OUT)/examples
+
+swift-example: $(SWIFT)/Generated/.stamp
+	$(SWIFT_HELLO)
+
+swift-example-test: $(SWIFT)/Generated/.stamp
+	@echo "== swift: examples"
+	$(SWIFT_HELLO) | diff - examples/hello.expected
+
 # The small program, whose output is the same in every language, and the demo on a tenth of the data.
 example-test: $(STAMPS)/package $(STAMPS)/data
 	@echo "== examples"
+	cargo run --quiet $(CARGO_FLAGS) -p quorumlite --example hello | diff - examples/hello.expected
 	$(BIN)/python examples/python/hello.py | diff - examples/hello.expected
 	$(BIN)/python examples/python/cluster.py --flights 30000
 
@@ -238,6 +303,11 @@ $(NODE_STAMPS)/tools: bindings-node/package-lock.json | check-node
 $(NODE_STAMPS)/package: $(NODE_STAMPS)/tools $(NODE_SOURCES)
 	@echo "== building the Node.js package (the first time takes a few minutes)"
 	cd bindings-node && npm run --silent build
+	touch $@
+
+$(SWIFT)/Generated/.stamp: $(SWIFT_SOURCES)
+	@echo "== building the native half of the Swift package (the first time takes a few minutes)"
+	$(SWIFT)/build.sh $(CARGO_FLAGS)
 	touch $@
 
 # Into Maven's local repository, where examples/kotlin finds it, and into a folder of its own.

@@ -1,6 +1,7 @@
 //! The core as UniFFI describes it to other languages: converts, calls the core, maps errors. The
 //! public packages are written by hand on top of what is generated (`kotlin/`, `swift/`).
 
+mod cancellation;
 mod config;
 mod directory;
 mod error;
@@ -13,6 +14,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use cancellation::{Cancellation, open_node_unless};
 pub use config::{Config, Consistency, ReadOptions, Role};
 pub use directory::{CheckReport, Finding, Recovery, check_directory, recover_lost_quorum};
 pub use error::{ErrorInfo, NativeError};
