@@ -170,6 +170,16 @@ pub(crate) fn status<'e>(env: &'e Env, s: &Status) -> Result<Object<'e>> {
     set_or_null(&mut o, "lastRefusal", s.last_refusal.as_deref())?;
     o.set("checkedIndex", s.checked_index as f64)?;
     set_or_null(&mut o, "divergence", s.divergence.as_deref())?;
+    match &s.snapshot {
+        None => o.set("snapshot", Null)?,
+        Some(progress) => {
+            let mut p = Object::new(env)?;
+            p.set("totalBytes", progress.total_bytes as f64)?;
+            p.set("presentBytes", progress.present_bytes as f64)?;
+            p.set("receivedBytes", progress.received_bytes as f64)?;
+            o.set("snapshot", p)?;
+        }
+    }
     o.set("members", members(env, &s.members)?)?;
     Ok(o)
 }

@@ -27,6 +27,7 @@ test("a standalone node keeps its data and its identity", async (t) => {
   assert.equal(again.status().nodeId, nodeId);
   assert.equal(again.status().address, null);
   assert.deepEqual([again.status().checkedIndex, again.status().divergence], [0, null]);
+  assert.equal(again.status().snapshot, null);
   assert.deepEqual(await again.query("SELECT a FROM t"), [{ a: 7 }]);
   await again.close();
 });

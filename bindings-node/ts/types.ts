@@ -96,8 +96,20 @@ export interface Status {
   checkedIndex: number;
   /** The first difference between replicas that was found; see the option `checkInterval`. */
   divergence: string | null;
+  /** The snapshot that this node receives, or the last one; `null` since it was opened. */
+  snapshot: SnapshotProgress | null;
   /** `reachable` and `appliedIndex` are known only of this node; ask `members()` for the others. */
   members: Member[];
+}
+
+/** How far the reception of a snapshot is. */
+export interface SnapshotProgress {
+  /** Bytes of the whole database. */
+  totalBytes: number;
+  /** How many of them are there. */
+  presentBytes: number;
+  /** What had to be sent for it: less where this node had an old copy, and it is compressed. */
+  receivedBytes: number;
 }
 
 /** A hash of the logical content, and the applied index that it belongs to. */

@@ -222,6 +222,8 @@ impl NativeNode {
     }
 }
 
+type StatusFields<'py> = (Bound<'py, PyDict>, Py<PyAny>, Option<(u64, u64, u64)>);
+
 #[pymethods]
 impl NativeNode {
     /// Whether the caller is a child of the process that opened the node.
@@ -307,8 +309,9 @@ impl NativeNode {
         }
     }
 
-    /// A dictionary with the fields of `quorumlite.Status`, and one for each member.
-    fn status<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyDict>, Py<PyAny>)> {
+    /// A dictionary with the fields of `quorumlite.Status`, one for each member, and the numbers of
+    /// `quorumlite.SnapshotProgress`.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<StatusFields<'py>> {
         let node = self.node(py)?;
         let s = detached(py, self.handle.process, || node.status())?;
         let d = PyDict::new(py);
@@ -328,7 +331,8 @@ impl NativeNode {
         d.set_item("checked_index", s.checked_index)?;
         d.set_item("divergence", s.divergence)?;
         d.set_item("last_refusal", s.last_refusal)?;
-        Ok((d, members_to_py(py, &s.members)?))
+        let snapshot = s.snapshot.map(|p| (p.total_bytes, p.present_bytes, p.received_bytes));
+        Ok((d, members_to_py(py, &s.members)?, snapshot))
     }
 
     fn members(&self, py: Python<'_>) -> PyResult<Operation> {

@@ -83,6 +83,7 @@ def test_status_and_members(node: quorumlite.Node) -> None:
     assert status.applied_index <= status.commit_index <= status.last_log_index
     assert [m.node_id for m in status.members] == [status.node_id]
     assert status.last_refusal is None
+    assert status.snapshot is None
     assert (status.checked_index, status.divergence) == (0, None)
     (member,) = node.members()
     assert (member.node_id, member.role, member.reachable) == (status.node_id, "voter", True)

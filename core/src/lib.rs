@@ -66,5 +66,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use node::{Node, ReadOptions, WriteOptions};
 pub use recover::{Recovery, recover_lost_quorum};
 pub use statement::{ExecuteResult, Params, Row, Rows, Statement};
-pub use status::{ContentHash, Member, Status};
+pub use status::{ContentHash, Member, SnapshotProgress, Status};
 pub use value::Value;

@@ -286,6 +286,7 @@ impl Node {
             checked_index: found.checked_index,
             divergence: found.divergence,
             last_refusal: core.last_refusal(),
+            snapshot: core.consensus.snapshot_progress(),
             members,
         })
     }

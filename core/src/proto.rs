@@ -336,15 +336,47 @@ pub(crate) struct SnapshotBegin {
     /// Chosen by the sender; names the transfer in what follows.
     #[prost(fixed64, tag = "6")]
     pub transfer: u64,
+    /// Bytes of a page.
+    #[prost(uint32, tag = "7")]
+    pub page_size: u32,
 }
 
-/// A piece of the image, LZ4-compressed, in order.
+/// The answer to [`SnapshotBegin`].
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct SnapshotChunk {
+pub(crate) struct SnapshotBeginResponse {
+    /// The receiver has something to compare with: it wants [`SnapshotPages`] first.
+    #[prost(bool, tag = "1")]
+    pub compare: bool,
+}
+
+/// Hashes of pages that lie one after the other: which of them does the receiver lack?
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SnapshotPages {
     #[prost(fixed64, tag = "1")]
     pub transfer: u64,
     #[prost(uint64, tag = "2")]
     pub offset: u64,
+    /// The first 16 bytes of each page's SHA-256.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub hashes: Bytes,
+}
+
+/// The answer to [`SnapshotPages`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SnapshotPagesResponse {
+    /// A bit for each page that is lacking, the lowest bit of a byte first.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub pages: Bytes,
+}
+
+/// Pieces of the image, LZ4-compressed.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SnapshotChunk {
+    #[prost(fixed64, tag = "1")]
+    pub transfer: u64,
+    /// Offset and length of each piece, which lie one after the other in `data`.
+    #[prost(uint64, repeated, tag = "2")]
+    pub runs: Vec<u64>,
     /// LZ4 block with its uncompressed size in front.
     #[prost(bytes = "bytes", tag = "3")]
     pub data: Bytes,
@@ -377,6 +409,7 @@ pub(crate) enum Method {
     SnapshotBegin = 4,
     SnapshotChunk = 5,
     SnapshotEnd = 6,
+    SnapshotPages = 7,
     Execute = 16,
     Query = 17,
     ReadIndex = 18,
@@ -400,6 +433,7 @@ impl Method {
             SnapshotBegin,
             SnapshotChunk,
             SnapshotEnd,
+            SnapshotPages,
             Execute,
             Query,
             ReadIndex,

@@ -41,9 +41,25 @@ pub struct Status {
     /// Why the last peer that was turned away at this node's port was turned away: another secret,
     /// another cluster, no TLS.
     pub last_refusal: Option<String>,
+    /// How far the snapshot is that this node receives, or how far the last one came; none where it
+    /// received none since it was opened.
+    pub snapshot: Option<SnapshotProgress>,
     /// All members; `reachable` and `applied_index` are known only of this node itself, ask
     /// [`Node::members`](crate::Node::members) for the others.
     pub members: Vec<Member>,
+}
+
+/// How far the reception of a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotProgress {
+    /// Bytes of the whole database.
+    pub total_bytes: u64,
+    /// How many of them are there.
+    pub present_bytes: u64,
+    /// What had to be sent for it over the network: fewer where this node had an old copy, or a part
+    /// from a transfer that broke, and since pages are compressed.
+    pub received_bytes: u64,
 }
 
 /// One member of the cluster.

@@ -128,3 +128,42 @@ async fn a_follower_that_missed_the_purge_receives_a_snapshot_while_writes_go_on
     back.close().await.unwrap();
     cluster.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_with_an_old_copy_receives_only_what_differs() {
+    let mut cluster = Cluster::start_with(small_log).await;
+    let fill = "CREATE TABLE t AS WITH RECURSIVE n(i) AS \
+                (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) \
+                SELECT i, randomblob(3000) AS b FROM n";
+    cluster.nodes[0].execute(fill, ()).await.unwrap();
+    equal_content(&cluster.nodes.iter().collect::<Vec<_>>()).await;
+    let leader = cluster.leader().await;
+    let absent = (leader + 1) % 3;
+    let seen = cluster.nodes[absent].status().unwrap().last_log_index;
+    cluster.nodes[absent].close().await.unwrap();
+    drop(cluster.nodes.remove(absent));
+    // One page in a hundred.
+    let change = "UPDATE t SET b = randomblob(3000) WHERE i % 100 = 0";
+    cluster.nodes[0].execute(change, ()).await.unwrap();
+    let mut round = 0u8;
+    // Whichever of the two leads later, its log does not reach back so far.
+    while !cluster.nodes.iter().all(|n| n.status().is_ok_and(|s| s.purged_index > seen + 1)) {
+        round = round.wrapping_add(1);
+        let bytes = vec![round; 20_000];
+        let update = "UPDATE t SET b = substr(?, 1, 3000) WHERE i = 7";
+        cluster.nodes[0].execute(update, params![bytes]).await.unwrap();
+    }
+
+    let back = cluster.open(absent).await.unwrap();
+    let progress = eventually("a snapshot", || async {
+        back.status().ok()?.snapshot.filter(|s| s.present_bytes == s.total_bytes)
+    })
+    .await;
+    let nodes: Vec<&Node> = cluster.nodes.iter().chain([&back]).collect();
+    equal_content(&nodes).await;
+    let share = progress.received_bytes as f64 / progress.total_bytes as f64;
+    println!("{progress:?}: {:.2} % of the bytes", share * 100.0);
+    assert!(progress.total_bytes > 40_000_000 && share <= 0.03, "{progress:?}");
+    back.close().await.unwrap();
+    cluster.close().await;
+}

@@ -85,8 +85,22 @@ class Status:
     """The first difference between replicas that was found; see the option ``check_interval``."""
     last_refusal: str | None
     """Why the last peer that was turned away at this node's port was turned away."""
+    snapshot: SnapshotProgress | None
+    """The snapshot that this node receives, or the last one; none since it was opened."""
     members: list[Member]
     """All members; ``Node.members`` also asks the others whether they answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotProgress:
+    """How far the reception of a snapshot is."""
+
+    total_bytes: int
+    """Bytes of the whole database."""
+    present_bytes: int
+    """How many of them are there."""
+    received_bytes: int
+    """What had to be sent for it: less where this node had an old copy, and it is compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +122,14 @@ def make_members(fields: list[_MemberFields]) -> list[Member]:
     return [Member(**m) for m in fields]
 
 
-def make_status(fields: _StatusFields, members: list[_MemberFields]) -> Status:
+def make_status(
+    fields: _StatusFields,
+    members: list[_MemberFields],
+    snapshot: tuple[int, int, int] | None,
+) -> Status:
     """Build a status from the native module's answer."""
-    return Status(**fields, members=make_members(members))
+    return Status(
+        **fields,
+        members=make_members(members),
+        snapshot=None if snapshot is None else SnapshotProgress(*snapshot),
+    )

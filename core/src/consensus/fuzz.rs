@@ -7,7 +7,8 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::codec;
-use super::snapshot::Incoming;
+use super::incoming::Incoming;
+
 use super::types::{MemberInfo, Membership, NodeId, Payload};
 use crate::error::ErrorKind;
 use crate::fuzz::{self, Random};
@@ -52,7 +53,7 @@ fn batch(random: &mut Random) -> proto::CommandBatch {
         timestamp_us: random.next() as i64,
         commands: (0..random.below(4))
             .map(|_| proto::Command {
-                client: random.bytes(16).into(),
+                client: random.bytes(16),
                 sequence: random.next(),
                 acked_below: random.next(),
                 seed: random.next(),
@@ -128,16 +129,18 @@ fn image() -> (Vec<u8>, proto::SnapshotBegin) {
     writer.apply(vec![Entry { position, kind }]).unwrap();
     let image = database.image().unwrap();
     let bytes = image.read(0, image.len() as usize).unwrap();
+    let image_page_size = image.page_size();
     drop(image);
     database.close();
     let id = proto::LogId { term: 1, index: 7 };
     let begin = proto::SnapshotBegin {
         vote: Some(proto::Vote { term: 1, node_id: "n1".to_owned(), committed: true }),
-        last_log_id: Some(id.clone()),
+        last_log_id: Some(id),
         membership_log_id: Some(id),
         membership: Some(membership),
         length: bytes.len() as u64,
         transfer: 1,
+        page_size: image_page_size,
     };
     (bytes, begin)
 }
@@ -147,7 +150,8 @@ fn a_damaged_snapshot_is_refused() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (bytes, begin) = image();
     let dir = tempfile::tempdir().unwrap();
-    let incoming = Incoming::new(dir.path().join("incoming")).unwrap();
+    let (database, _writer) = Database::open(dir.path()).unwrap();
+    let incoming = Incoming::new(dir.path().join("incoming"), database).unwrap();
     fuzz::run("snapshot decoder", |random| {
         let mut image = bytes.clone();
         // Either the image is damaged before it is sent, or one of the messages on its way.
@@ -159,7 +163,7 @@ fn a_damaged_snapshot_is_refused() {
         for (i, piece) in image.chunks(8192).enumerate() {
             let chunk = proto::SnapshotChunk {
                 transfer: 1,
-                offset: i as u64 * 8192,
+                runs: vec![i as u64 * 8192, piece.len() as u64],
                 crc: crc32c::crc32c(piece),
                 data: lz4_flex::compress_prepend_size(piece).into(),
             };
@@ -176,6 +180,7 @@ fn a_damaged_snapshot_is_refused() {
             // A sender gives up at the first refusal; this one does not.
             let _ = incoming.begin(first.clone().into()).await;
             for chunk in chunks {
+                let _ = incoming.pages(chunk.clone().into()).await;
                 let _ = incoming.chunk(chunk.clone().into()).await;
             }
             match incoming.end(last.clone().into()).await {

@@ -4,6 +4,7 @@
 pub(crate) mod codec;
 #[cfg(test)]
 mod fuzz;
+mod incoming;
 mod log_store;
 mod maintenance;
 mod network;

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::codec;
+use super::incoming::Incoming;
 use super::log_store::LogStore;
 use super::maintenance::Maintenance;
 use super::network::{Addresses, Network};
@@ -21,7 +22,6 @@ use super::proposer::Proposer;
 use super::repair;
 use super::replica_hashes::ReplicaHashes;
 use super::service::RaftService;
-use super::snapshot::Incoming;
 use super::state_machine::{ApplyThread, StateMachine, TRANSACTION_ENTRIES};
 use super::types::{MemberInfo, Membership, Metrics, NodeId, Raft, TypeConfig};
 use crate::config::Role;
@@ -29,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Log, LogOptions};
 use crate::proto::{self, Method};
 use crate::sqlite::{CommandResult, Database};
+use crate::status::SnapshotProgress;
 use crate::transport::Client;
 
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -96,8 +97,8 @@ impl Consensus {
         })
         .await
         .map_err(|e| Error::closed().with_source(e))??;
-        let incoming = Incoming::new(dir.join("incoming"))?;
         repair::check_agreement(&log, &writer.applied())?;
+        let incoming = Incoming::new(dir.join("incoming"), database.clone())?;
         let (machine, apply_thread) = StateMachine::start(
             database.clone(),
             writer,
@@ -152,6 +153,11 @@ impl Consensus {
             apply_thread: Mutex::new(Some(apply_thread)),
             fresh,
         })
+    }
+
+    /// How far the snapshot is that this node receives, or how far the last one came.
+    pub(crate) fn snapshot_progress(&self) -> Option<SnapshotProgress> {
+        self.service.snapshot_progress()
     }
 
     /// Whether this node had never taken part in a cluster when it was opened.
@@ -492,6 +498,7 @@ impl Consensus {
             Method::Vote => self.service.request_vote(body).await,
             Method::Transfer => self.service.transfer(body).await,
             Method::SnapshotBegin => self.service.snapshot_begin(body).await,
+            Method::SnapshotPages => self.service.snapshot_pages(body).await,
             Method::SnapshotChunk => self.service.snapshot_chunk(body).await,
             Method::SnapshotEnd => self.service.snapshot_end(body).await,
             _ => Err(codec::malformed("a request")),

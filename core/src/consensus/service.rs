@@ -9,10 +9,11 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use parking_lot::Mutex;
 
 use super::codec;
-use super::snapshot::Incoming;
+use super::incoming::Incoming;
 use super::types::{self, Entry, NodeId, Raft, Vote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
+use crate::status::SnapshotProgress;
 
 /// Raft's server side.
 pub(crate) struct RaftService {
@@ -44,6 +45,11 @@ impl RaftService {
     /// The leader has made sure that no earlier membership of this node is left.
     pub(crate) fn admit(&self) {
         self.admitted.store(true, Ordering::Release);
+    }
+
+    /// How far the reception of a snapshot is.
+    pub(crate) fn snapshot_progress(&self) -> Option<SnapshotProgress> {
+        self.incoming.progress()
     }
 
     /// When a leader was last heard.
@@ -155,7 +161,13 @@ impl RaftService {
 
     pub(crate) async fn snapshot_begin(&self, body: Bytes) -> Result<Bytes> {
         self.check_admitted()?;
-        self.incoming.begin(body).await.map(|()| Bytes::new())
+        let compare = self.incoming.begin(body).await?;
+        Ok(codec::encode(&proto::SnapshotBeginResponse { compare }))
+    }
+
+    pub(crate) async fn snapshot_pages(&self, body: Bytes) -> Result<Bytes> {
+        let pages = self.incoming.pages(body).await?.into();
+        Ok(codec::encode(&proto::SnapshotPagesResponse { pages }))
     }
 
     pub(crate) async fn snapshot_chunk(&self, body: Bytes) -> Result<Bytes> {

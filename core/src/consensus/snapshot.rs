@@ -1,5 +1,5 @@
-//! Snapshots between nodes: the live file's pages, streamed without a second copy on the sender,
-//! collected beside the live file and verified on the receiver.
+//! Sending a snapshot: the live file's pages, streamed without a second copy. A receiver that has an
+//! old copy, or a part of this one, gets the pages' hashes first and then only what it lacks.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt;
-use tokio::sync::Mutex;
 
-use super::codec;
-use super::types::{self, Snapshot, SnapshotMeta, StoredMembership, Vote};
+use super::types::{Snapshot, Vote};
+use super::{codec, incoming};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, Method};
-use crate::sqlite::{self, Image};
+use crate::sqlite::Image;
 use crate::transport::{CallError, Client, Lane, PendingCall};
 
 /// Uncompressed bytes of one chunk.
-const CHUNK_BYTES: usize = 1024 * 1024;
-/// Chunks that may be on their way at once.
+pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
+/// Chunks, and questions about pages, that may be on their way at once.
 const WINDOW: usize = 4;
+/// Pages whose hashes are sent in one message.
+pub(super) const PAGES_AT_ONCE: usize = 1024;
+/// How long the receiver may take to see what it has: it reads all of its old copy.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the receiver may take for one chunk.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the receiver may take to verify and install the image.
@@ -69,7 +71,7 @@ fn copy_image(image: &Image, path: &Path) -> Result<()> {
     file.sync_all().map_err(io)
 }
 
-fn storage_failed(path: &Path, e: std::io::Error) -> Error {
+pub(super) fn storage_failed(path: &Path, e: std::io::Error) -> Error {
     Error::new(
         ErrorKind::Unavailable,
         "STORAGE_FAILED",
@@ -78,7 +80,9 @@ fn storage_failed(path: &Path, e: std::io::Error) -> Error {
     .with_source(e)
 }
 
-async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(f).await {
         Ok(result) => result,
         Err(e) => Err(Error::closed().with_source(e)),
@@ -101,6 +105,7 @@ pub(crate) async fn send(
         )));
     };
     let image = Arc::new(image);
+    let page_size = image.page_size() as usize;
     let transfer = random_u64().map_err(CallError::NotSent)?;
     let begin = proto::SnapshotBegin {
         vote: Some(codec::vote_to_proto(vote)),
@@ -114,49 +119,179 @@ pub(crate) async fn send(
         membership: Some(codec::membership_to_proto(snapshot.meta.last_membership.membership())),
         length: image.len(),
         transfer,
+        page_size: page_size as u32,
     };
-    let post = |method: Method, body: Bytes, timeout: Duration| {
-        client.send(address, Some(target), Lane::Bulk, method as u32, body, timeout)
-    };
-    post(Method::SnapshotBegin, codec::encode(&begin), CHUNK_TIMEOUT).await?.wait().await?;
-    let mut in_flight: VecDeque<PendingCall> = VecDeque::new();
-    let mut offset = 0;
-    while offset < image.len() {
-        let source = image.clone();
-        let chunk = blocking(move || {
-            let bytes = source.read(offset, CHUNK_BYTES)?;
-            let read = bytes.len() as u64;
-            let message = proto::SnapshotChunk {
-                transfer,
-                offset,
-                crc: crc32c::crc32c(&bytes),
-                data: lz4_flex::compress_prepend_size(&bytes).into(),
-            };
-            Ok((read, codec::encode(&message)))
-        });
-        let (read, body) = chunk.await.map_err(CallError::NotSent)?;
-        if read == 0 {
-            break;
-        }
-        offset += read;
-        in_flight.push_back(post(Method::SnapshotChunk, body, CHUNK_TIMEOUT).await?);
-        if in_flight.len() >= WINDOW
-            && let Some(oldest) = in_flight.pop_front()
-        {
-            oldest.wait().await?;
-        }
-    }
-    for call in in_flight {
-        call.wait().await?;
+    let link = Link { client, address, target, transfer, image };
+    let answer = link.post(Method::SnapshotBegin, codec::encode(&begin), BEGIN_TIMEOUT).await?;
+    let answer: proto::SnapshotBeginResponse =
+        codec::decode(answer.wait().await?, "the answer to a snapshot")
+            .map_err(CallError::Remote)?;
+    if answer.compare {
+        link.send_difference(page_size).await?;
+    } else {
+        link.send_all().await?;
     }
     let end = proto::SnapshotEnd { transfer };
-    let reply =
-        post(Method::SnapshotEnd, codec::encode(&end), INSTALL_TIMEOUT).await?.wait().await?;
+    let reply = link.post(Method::SnapshotEnd, codec::encode(&end), INSTALL_TIMEOUT).await?;
+    let reply = reply.wait().await?;
     // Until here the image kept the log that the receiver needs next from being purged.
-    drop(image);
+    drop(link);
     let response: proto::SnapshotResponse =
         codec::decode(reply, "the answer to a snapshot").map_err(CallError::Remote)?;
     codec::vote_from_proto(response.vote).map_err(CallError::Remote)
+}
+
+/// One transfer, on the sender's side.
+struct Link<'a> {
+    client: &'a Client,
+    address: &'a str,
+    target: &'a str,
+    transfer: u64,
+    image: Arc<Image>,
+}
+
+/// Chunks on their way, the oldest first.
+#[derive(Default)]
+struct InFlight(VecDeque<PendingCall>);
+
+impl InFlight {
+    /// Adds one, and waits until there is room for the next.
+    async fn push(&mut self, call: PendingCall) -> Result<(), CallError> {
+        self.0.push_back(call);
+        if self.0.len() >= WINDOW
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.wait().await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(self) -> Result<(), CallError> {
+        for call in self.0 {
+            call.wait().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Pages whose hashes were sent.
+struct Asked {
+    offset: u64,
+    bytes: Vec<u8>,
+    answer: PendingCall,
+}
+
+impl Link<'_> {
+    async fn post(
+        &self,
+        method: Method,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<PendingCall, CallError> {
+        let Link { client, address, target, .. } = self;
+        client.send(address, Some(target), Lane::Bulk, method as u32, body, timeout).await
+    }
+
+    /// The image's bytes from `offset` on.
+    async fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, CallError> {
+        let image = self.image.clone();
+        blocking(move || image.read(offset, length)).await.map_err(CallError::NotSent)
+    }
+
+    /// Sends the whole image.
+    async fn send_all(&self) -> Result<(), CallError> {
+        let mut in_flight = InFlight::default();
+        let mut offset = 0;
+        while offset < self.image.len() {
+            let bytes = self.read(offset, CHUNK_BYTES).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            let length = bytes.len() as u64;
+            in_flight.push(self.post_chunk(vec![offset, length], bytes).await?).await?;
+            offset += length;
+        }
+        in_flight.finish().await
+    }
+
+    /// Sends the hashes of all pages, and the pages that the receiver then asks for.
+    async fn send_difference(&self, page_size: usize) -> Result<(), CallError> {
+        let mut in_flight = InFlight::default();
+        let mut asked: VecDeque<Asked> = VecDeque::new();
+        let mut offset = 0;
+        loop {
+            let more = offset < self.image.len();
+            if more {
+                let bytes = self.read(offset, PAGES_AT_ONCE * page_size).await?;
+                let (bytes, hashes) = blocking(move || {
+                    let hashes = bytes.chunks(page_size).flat_map(incoming::page_hash).collect();
+                    Ok::<(_, Vec<u8>), Error>((bytes, hashes))
+                })
+                .await
+                .map_err(CallError::NotSent)?;
+                let length = bytes.len() as u64;
+                let question =
+                    proto::SnapshotPages { transfer: self.transfer, offset, hashes: hashes.into() };
+                let answer = self
+                    .post(Method::SnapshotPages, codec::encode(&question), CHUNK_TIMEOUT)
+                    .await?;
+                asked.push_back(Asked { offset, bytes, answer });
+                offset += length;
+            }
+            if asked.len() >= WINDOW || !more {
+                let Some(oldest) = asked.pop_front() else { break };
+                self.send_wanted(oldest, page_size, &mut in_flight).await?;
+            }
+        }
+        in_flight.finish().await
+    }
+
+    /// Waits for the answer, and sends what it asks for.
+    async fn send_wanted(
+        &self,
+        asked: Asked,
+        page_size: usize,
+        in_flight: &mut InFlight,
+    ) -> Result<(), CallError> {
+        let Asked { offset, bytes, answer } = asked;
+        let wanted: proto::SnapshotPagesResponse =
+            codec::decode(answer.wait().await?, "the answer to a snapshot's pages")
+                .map_err(CallError::Remote)?;
+        let mut runs: Vec<u64> = Vec::new();
+        let mut data = Vec::new();
+        for (i, page) in bytes.chunks(page_size).enumerate() {
+            if wanted.pages.get(i / 8).is_none_or(|byte| byte >> (i % 8) & 1 == 0) {
+                continue;
+            }
+            let at = offset + (i * page_size) as u64;
+            let length = page.len() as u64;
+            match runs[..] {
+                [.., start, ref mut run] if start + *run == at => *run += length,
+                _ => runs.extend([at, length]),
+            }
+            data.extend_from_slice(page);
+            if data.len() + page_size > CHUNK_BYTES {
+                let chunk = (std::mem::take(&mut runs), std::mem::take(&mut data));
+                in_flight.push(self.post_chunk(chunk.0, chunk.1).await?).await?;
+            }
+        }
+        if !data.is_empty() {
+            in_flight.push(self.post_chunk(runs, data).await?).await?;
+        }
+        Ok(())
+    }
+
+    /// `runs`: offset and length of each piece of `bytes`.
+    async fn post_chunk(&self, runs: Vec<u64>, bytes: Vec<u8>) -> Result<PendingCall, CallError> {
+        let transfer = self.transfer;
+        let body = blocking(move || {
+            let crc = crc32c::crc32c(&bytes);
+            let data = lz4_flex::compress_prepend_size(&bytes).into();
+            Ok(codec::encode(&proto::SnapshotChunk { transfer, runs, data, crc }))
+        });
+        let body = body.await.map_err(CallError::NotSent)?;
+        self.post(Method::SnapshotChunk, body, CHUNK_TIMEOUT).await
+    }
 }
 
 fn random_u64() -> Result<u64> {
@@ -167,170 +302,4 @@ fn random_u64() -> Result<u64> {
             format!("the operating system gives no randomness: {e}"),
         )
     })
-}
-
-/// The receiving side: at most one transfer at a time, a newer one replaces it.
-pub(crate) struct Incoming {
-    dir: PathBuf,
-    current: Mutex<Option<Transfer>>,
-}
-
-struct Transfer {
-    id: u64,
-    vote: Vote,
-    meta: SnapshotMeta,
-    length: u64,
-    received: u64,
-    path: PathBuf,
-    file: tokio::fs::File,
-}
-
-/// A complete, verified image that is ready to be installed.
-pub(crate) struct Arrived {
-    pub(crate) vote: Vote,
-    pub(crate) snapshot: Snapshot,
-}
-
-impl Incoming {
-    /// Images are collected in `dir`, which is emptied now: what lies there is from a transfer that
-    /// a crash ended.
-    pub(crate) fn new(dir: PathBuf) -> Result<Incoming> {
-        let io = |e| storage_failed(&dir, e);
-        match std::fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(e)),
-            _ => {}
-        }
-        std::fs::create_dir_all(&dir).map_err(io)?;
-        Ok(Incoming { dir, current: Mutex::new(None) })
-    }
-
-    /// Where images are collected.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// A transfer begins; one that was under way is given up.
-    pub(crate) async fn begin(&self, body: Bytes) -> Result<()> {
-        let begin: proto::SnapshotBegin = codec::decode(body, "a snapshot")?;
-        let membership = begin.membership.ok_or_else(|| codec::malformed("a snapshot"))?;
-        let meta = SnapshotMeta {
-            last_log_id: begin.last_log_id.as_ref().map(codec::log_id_from_proto),
-            last_membership: StoredMembership::new(
-                begin.membership_log_id.as_ref().map(codec::log_id_from_proto),
-                codec::membership_from_proto(membership)?,
-            ),
-        };
-        let vote = codec::vote_from_proto(begin.vote)?;
-        let mut current = self.current.lock().await;
-        if let Some(old) = current.take() {
-            old.discard().await;
-        }
-        let path = self.dir.join(format!("{:016x}.image", begin.transfer));
-        let file = tokio::fs::File::create(&path).await.map_err(|e| storage_failed(&path, e))?;
-        *current = Some(Transfer {
-            id: begin.transfer,
-            vote,
-            meta,
-            length: begin.length,
-            received: 0,
-            path,
-            file,
-        });
-        Ok(())
-    }
-
-    /// The next piece of the image.
-    pub(crate) async fn chunk(&self, body: Bytes) -> Result<()> {
-        let chunk: proto::SnapshotChunk = codec::decode(body, "a snapshot chunk")?;
-        // The lock is fair, so chunks are written in the order in which they arrived.
-        let mut current = self.current.lock().await;
-        let transfer = expect(&mut current, chunk.transfer)?;
-        let claimed = chunk.data.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
-        if claimed.is_none_or(|n| n as usize > CHUNK_BYTES) {
-            return Err(codec::malformed("a snapshot chunk"));
-        }
-        let bytes = lz4_flex::decompress_size_prepended(&chunk.data)
-            .map_err(|e| codec::malformed("a snapshot chunk").with_source(e))?;
-        let end = chunk.offset.checked_add(bytes.len() as u64);
-        if chunk.offset != transfer.received
-            || end.is_none_or(|end| end > transfer.length)
-            || crc32c::crc32c(&bytes) != chunk.crc
-        {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "SNAPSHOT_DAMAGED",
-                "a piece of a snapshot was damaged or out of order on its way; it is sent again",
-            ));
-        }
-        transfer.file.write_all(&bytes).await.map_err(|e| storage_failed(&transfer.path, e))?;
-        transfer.received += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// The image is complete: makes it durable and verifies that it is what was announced.
-    pub(crate) async fn end(&self, body: Bytes) -> Result<Arrived> {
-        let end: proto::SnapshotEnd = codec::decode(body, "the end of a snapshot")?;
-        let mut current = self.current.lock().await;
-        expect(&mut current, end.transfer)?;
-        let Some(mut transfer) = current.take() else {
-            return Err(codec::malformed("the end of a snapshot"));
-        };
-        match transfer.verify().await {
-            Ok(()) => Ok(Arrived {
-                vote: transfer.vote,
-                snapshot: Snapshot {
-                    meta: transfer.meta,
-                    snapshot: SnapshotData::Received(transfer.path),
-                },
-            }),
-            Err(e) => {
-                transfer.discard().await;
-                Err(e)
-            }
-        }
-    }
-}
-
-fn expect(current: &mut Option<Transfer>, id: u64) -> Result<&mut Transfer> {
-    current.as_mut().filter(|t| t.id == id).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Unavailable,
-            "SNAPSHOT_REPLACED",
-            "this snapshot transfer was replaced by another one",
-        )
-    })
-}
-
-impl Transfer {
-    async fn verify(&mut self) -> Result<()> {
-        self.file.flush().await.map_err(|e| storage_failed(&self.path, e))?;
-        self.file.sync_all().await.map_err(|e| storage_failed(&self.path, e))?;
-        let damaged = |what: &str| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "SNAPSHOT_DAMAGED",
-                format!("the received snapshot {what}; it is sent again"),
-            )
-        };
-        if self.received != self.length {
-            return Err(damaged("is incomplete"));
-        }
-        let path = self.path.clone();
-        let applied = blocking(move || sqlite::verify_image(&path)).await?;
-        let last = applied.position.map(|p| types::log_id(p.term, p.index));
-        let stored = codec::stored_membership(
-            applied.membership.map(|(p, bytes)| (p.map(|p| types::log_id(p.term, p.index)), bytes)),
-        )?;
-        if last != self.meta.last_log_id || stored != self.meta.last_membership {
-            return Err(damaged("is not what was announced"));
-        }
-        Ok(())
-    }
-
-    async fn discard(self) {
-        drop(self.file);
-        if let Err(e) = tokio::fs::remove_file(&self.path).await {
-            tracing::warn!(path = %self.path.display(), error = %e, "cannot remove a partial snapshot");
-        }
-    }
 }

@@ -40,6 +40,7 @@ pub(super) struct ImageFile {
     conn: Mutex<Connection>,
     applied: Applied,
     len: u64,
+    page_size: u32,
 }
 
 impl Database {
@@ -91,10 +92,8 @@ impl Image {
     }
 
     /// The size of a page in bytes.
-    #[cfg(test)]
     pub(crate) fn page_size(&self) -> u32 {
-        let header = self.read(0, HEADER).unwrap();
-        check_header(&header.try_into().unwrap(), self.len()).unwrap()
+        self.0.page_size
     }
 
     /// The `len` bytes from `offset` on, fewer at the end of the image.
@@ -123,8 +122,8 @@ impl ImageFile {
         let len = main_size(&conn)?;
         let mut header = [0; HEADER];
         read_main(&conn, 0, &mut header)?;
-        check_header(&header, len)?;
-        Ok(ImageFile { conn: Mutex::new(conn), applied, len })
+        let page_size = check_header(&header, len)?;
+        Ok(ImageFile { conn: Mutex::new(conn), applied, len, page_size })
     }
 
     pub(super) fn position(&self) -> Option<Position> {
@@ -152,11 +151,16 @@ pub(crate) fn verify_image(path: &Path) -> Result<Applied> {
     if problem != "ok" {
         return Err(bad_image(&problem));
     }
-    if !Applied::exists(&conn)? {
+    // Tables of ours that are of another form make SQL of ours wrong.
+    let of_image = |e: Error| match e.kind() {
+        ErrorKind::Sql => bad_image(e.message()).with_source(e),
+        _ => e,
+    };
+    if !Applied::exists(&conn).map_err(of_image)? {
         return Err(bad_image("it is empty"));
     }
-    let applied = Applied::load(&conn)?;
-    Recent::load(&conn, Limits::default())?;
+    let applied = Applied::load(&conn).map_err(of_image)?;
+    Recent::load(&conn, Limits::default()).map_err(of_image)?;
     Ok(applied)
 }
 

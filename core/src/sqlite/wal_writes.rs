@@ -117,13 +117,12 @@ unsafe extern "C" fn write(
     if !follows {
         // SAFETY: as above.
         let code = unsafe { flush(file) };
-        if code != ffi::SQLITE_OK || !is_header {
+        if code != ffi::SQLITE_OK {
+            return code;
+        }
+        if !is_header {
             // SAFETY: the arguments are SQLite's own.
-            return if code == ffi::SQLITE_OK {
-                unsafe { disk_full::write(file, data, length, offset) }
-            } else {
-                code
-            };
+            return unsafe { disk_full::write(file, data, length, offset) };
         }
         waiting.at = offset;
     }
