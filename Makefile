@@ -6,6 +6,9 @@
 # make swift-flat         many opens and calls from Swift, with figures of memory and descriptors
 # make bench-apply        what applying costs against plain SQLite
 # make kotlin-flat        10,000 opens and 100,000 calls from Kotlin, with memory and descriptors
+# make bench              Quorumlite beside plain SQLite, hiqlite and rqlite, and the figures of
+#                         docs/performance.md (make bench-report); BENCH_FLAGS=--help for options
+# make bench-lint         the lints of benchmarks/, which needs hiqlite to be built
 #
 # A fresh machine needs Rust, Python 3.10+ and a C compiler; the rest goes into .venv and target.
 # With Node.js 20+ its package is tested too (into bindings-node/node_modules), with a JDK 17+ and
@@ -22,7 +25,7 @@ VENV := .venv
 STAMPS := $(VENV)/stamps
 BIN := $(abspath $(VENV))/bin
 RUFF := $(BIN)/ruff
-PYTHON_FOLDERS := bindings-python examples/python examples/mixed conformance docs
+PYTHON_FOLDERS := bindings-python examples/python examples/mixed conformance docs benchmarks
 
 # What the installed Python package is built from.
 PACKAGE_SOURCES := Cargo.toml Cargo.lock $(wildcard .cargo/config.toml) \
@@ -66,13 +69,20 @@ KOTLIN_EXAMPLES_PATH = examples/kotlin/target/classes:$$(cat examples/kotlin/tar
 FUZZ_SECONDS ?= 3600
 FUZZ_STATEMENTS ?= 100000
 
+# BENCH_HIQLITE=no leaves hiqlite out, which takes minutes to build; rqlite takes part where rqlited
+# is on the PATH.
+BENCH_FLAGS ?=
+BENCH_HIQLITE ?= yes
+BENCH_TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BENCH_RESULTS := benchmarks/results.json
+
 .PHONY: demo test setup lint fmt rust-lint rust-test python-lint python-test conformance-test \
 	example-test node-lint node-test node-example-test check-node node-skipped \
 	kotlin-test kotlin-fresh-test kotlin-example-test kotlin-flat kotlin-skipped check-kotlin \
 	demo-mixed \
 	swift-toolchain swift-package swift-lint swift-test swift-flat swift-fresh-test \
 	swift-example swift-example-test swift-skipped \
-	fuzz-determinism bench-apply check-tools clean-venv
+	fuzz-determinism bench-apply bench bench-build bench-report bench-lint check-tools clean-venv
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/package $(STAMPS)/data
@@ -138,6 +148,8 @@ lint: rust-lint python-lint $(NODE_LINT) $(SWIFT_LINT)
 rust-lint: $(STAMPS)/venv
 	@echo "== rust: format and lint"
 	cargo fmt --all --check
+	cargo fmt --manifest-path benchmarks/Cargo.toml --all --check
+	cargo fmt --manifest-path benchmarks/hiqlite/Cargo.toml --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 
 rust-test: $(STAMPS)/venv
@@ -150,6 +162,30 @@ fuzz-determinism: $(STAMPS)/venv
 
 bench-apply: $(STAMPS)/venv
 	cargo test $(CARGO_FLAGS) --release -p quorumlite --lib cost_of_applying -- --ignored --nocapture
+
+# The same target folder for both, so that what they share is built once.
+bench-build: export CARGO_TARGET_DIR := $(BENCH_TARGET)
+bench-build:
+	cargo build $(CARGO_FLAGS) --release --manifest-path benchmarks/Cargo.toml
+ifeq ($(BENCH_HIQLITE),yes)
+	cargo build $(CARGO_FLAGS) --release --manifest-path benchmarks/hiqlite/Cargo.toml
+endif
+
+bench: bench-build
+	$(BENCH_TARGET)/release/quorumlite-benchmarks --dir $(BENCH_TARGET)/benchmarks \
+		$(if $(filter yes,$(BENCH_HIQLITE)),--hiqlite $(BENCH_TARGET)/release/hiqlite-subject) \
+		--json $(BENCH_RESULTS) $(BENCH_FLAGS)
+	@echo "== make bench-report puts these figures into docs/performance.md"
+
+bench-report:
+	$(PYTHON) benchmarks/report.py write $(BENCH_RESULTS) docs
+
+bench-lint: export CARGO_TARGET_DIR := $(BENCH_TARGET)
+bench-lint:
+	cargo clippy $(CARGO_FLAGS) --manifest-path benchmarks/Cargo.toml --workspace --all-targets \
+		-- -D warnings
+	cargo clippy $(CARGO_FLAGS) --manifest-path benchmarks/hiqlite/Cargo.toml -- -D warnings
+	cargo test $(CARGO_FLAGS) --manifest-path benchmarks/Cargo.toml --workspace
 
 python-lint: $(STAMPS)/tools
 	@echo "== python: format, lint, stubs and the list of error codes"
@@ -244,6 +280,8 @@ example-test: $(STAMPS)/package $(STAMPS)/data
 
 fmt: $(STAMPS)/tools $(NODE_STAMPS)/tools
 	cargo fmt --all
+	cargo fmt --manifest-path benchmarks/Cargo.toml --all
+	cargo fmt --manifest-path benchmarks/hiqlite/Cargo.toml
 	cd bindings-node && npm run --silent format
 	$(RUFF) check --fix $(PYTHON_FOLDERS)
 	$(RUFF) format $(PYTHON_FOLDERS)

@@ -8,8 +8,8 @@ pub mod proxy;
 
 use std::future::Future;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use quorumlite::{Config, ContentHash, Node, ReadOptions, Result, Rows, Statement};
