@@ -1,14 +1,19 @@
 # make demo   sets everything up and runs the main example (three processes, a killed leader)
 # make test   runs every test in every folder, and lint
 #
+# make demo-mixed         one cluster of a Python, a Node.js and a Kotlin process (KILLS=20 for long)
 # make fuzz-determinism   generated statements through a cluster, compared throughout
+# make swift-flat         many opens and calls from Swift, with figures of memory and descriptors
 # make bench-apply        what applying costs against plain SQLite
+# make kotlin-flat        10,000 opens and 100,000 calls from Kotlin, with memory and descriptors
 # make bench              Quorumlite beside plain SQLite, hiqlite and rqlite, and the figures of
 #                         docs/performance.md (make bench-report); BENCH_FLAGS=--help for options
 # make bench-lint         the lints of benchmarks/, which needs hiqlite to be built
 #
 # A fresh machine needs Rust, Python 3.10+ and a C compiler; the rest goes into .venv and target.
-# With Node.js 20+ its package is tested too (into bindings-node/node_modules).
+# With Node.js 20+ its package is tested too (into bindings-node/node_modules), with a JDK 17+ and
+# Maven the Kotlin package (into bindings-uniffi/kotlin/target), and with Swift 6, or where
+# make swift-toolchain has made one, the Swift package.
 # Another interpreter: make PYTHON=python3.12 ... (before .venv exists, or after make clean-venv)
 
 PYTHON ?= python3
@@ -20,7 +25,7 @@ VENV := .venv
 STAMPS := $(VENV)/stamps
 BIN := $(abspath $(VENV))/bin
 RUFF := $(BIN)/ruff
-PYTHON_FOLDERS := bindings-python examples/python conformance docs benchmarks
+PYTHON_FOLDERS := bindings-python examples/python examples/mixed conformance docs benchmarks
 
 # What the installed Python package is built from.
 PACKAGE_SOURCES := Cargo.toml Cargo.lock $(wildcard .cargo/config.toml) \
@@ -36,9 +41,29 @@ NODE_SOURCES := Cargo.toml Cargo.lock $(shell find core bindings-node -type f \(
 	-not -path '*/tests/*' -not -path '*/test/*' -not -path '*/benches/*' \
 	-not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/rust/*')
 
+SWIFT := bindings-uniffi/swift
+SWIFT_RUN := $(SWIFT)/toolchain.sh run
+# Absolute, for the toolchain's own root directory.
+SWIFT_OUT := $(abspath $(or $(CARGO_TARGET_DIR),target))/swift
+
+# What the native half of the Swift package is built from.
+SWIFT_SOURCES := Cargo.toml Cargo.lock $(SWIFT)/build.sh bindings-uniffi/uniffi.toml \
+	$(shell find core bindings-uniffi -type f \( -name '*.rs' -o -name 'Cargo.toml' \) \
+	-not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/target/*')
+
 # One interpreter for every build, so that switching between targets rebuilds nothing.
 export PYO3_PYTHON := $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# What the Kotlin package is built from.
+KOTLIN := bindings-uniffi/kotlin
+KOTLIN_SOURCES := Cargo.toml Cargo.lock $(KOTLIN)/pom.xml $(shell find core bindings-uniffi -type f \
+	\( -name '*.rs' -o -name '*.toml' -o -path '*/src/main/*' -o -path '*/kotlin/scripts/*' \) \
+	-not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/target/*')
+MVN := mvn -q -B -Dstyle.color=never
+COMPILE_KOTLIN_EXAMPLES = cd examples/kotlin && \
+	$(MVN) compile dependency:build-classpath -Dmdep.outputFile=target/class-path
+KOTLIN_EXAMPLES_PATH = examples/kotlin/target/classes:$$(cat examples/kotlin/target/class-path)
 
 # For fuzz-determinism: how long and how many at most; QUORUMLITE_FUZZ_SEED=... repeats a run.
 FUZZ_SECONDS ?= 3600
@@ -53,17 +78,29 @@ BENCH_RESULTS := benchmarks/results.json
 
 .PHONY: demo test setup lint fmt rust-lint rust-test python-lint python-test conformance-test \
 	example-test node-lint node-test node-example-test check-node node-skipped \
+	kotlin-test kotlin-fresh-test kotlin-example-test kotlin-flat kotlin-skipped check-kotlin \
+	demo-mixed \
+	swift-toolchain swift-package swift-lint swift-test swift-flat swift-fresh-test \
+	swift-example swift-example-test swift-skipped \
 	fuzz-determinism bench-apply bench bench-build bench-report bench-lint check-tools clean-venv
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/package $(STAMPS)/data
 	$(BIN)/python examples/python/cluster.py $(DEMO_FLAGS)
 
+KILLS ?= 1
+demo-mixed: $(STAMPS)/package $(NODE_STAMPS)/package $(KOTLIN)/target/stamps/installed
+	cd examples/mixed && npm install --silent --ignore-scripts --no-package-lock
+	$(COMPILE_KOTLIN_EXAMPLES)
+	$(BIN)/python examples/mixed/mixed.py --kills $(KILLS) --class-path "$(KOTLIN_EXAMPLES_PATH)"
+
 # In CI nothing is left out; elsewhere a toolchain that is missing is named in the closing lines.
 ifneq ($(CI),)
 HAVE_NODE := yes
+HAVE_KOTLIN := yes
 else
 HAVE_NODE := $(shell command -v npm >/dev/null && command -v node >/dev/null && echo yes)
+HAVE_KOTLIN := $(shell command -v mvn >/dev/null && command -v javac >/dev/null && echo yes)
 endif
 
 ifeq ($(HAVE_NODE),yes)
@@ -73,15 +110,40 @@ else
 NODE_TESTS := node-skipped
 endif
 
-test: lint rust-test conformance-test python-test example-test $(NODE_TESTS)
+ifeq ($(HAVE_KOTLIN),yes)
+KOTLIN_TESTS := kotlin-test kotlin-example-test kotlin-fresh-test
+ifeq ($(HAVE_NODE),yes)
+KOTLIN_TESTS += demo-mixed
+endif
+else
+KOTLIN_TESTS := kotlin-skipped
+endif
+
+# In CI too: a machine may be unable to get a Swift toolchain.
+ifeq ($(shell $(SWIFT)/toolchain.sh have && echo yes),yes)
+SWIFT_LINT := swift-lint
+SWIFT_TESTS := swift-test swift-example-test swift-fresh-test
+else
+SWIFT_TESTS := swift-skipped
+endif
+
+test: lint rust-test conformance-test python-test example-test $(NODE_TESTS) $(KOTLIN_TESTS) \
+	$(SWIFT_TESTS)
 	@echo "== all tests passed"
 
 node-skipped:
 	@echo "== NOT TESTED: bindings-node (Node.js is missing: https://nodejs.org)"
 
+kotlin-skipped:
+	@echo "== NOT TESTED: bindings-uniffi/kotlin (a JDK or Maven is missing: apt-get install maven default-jdk)"
+
+swift-skipped:
+	@echo "== NOT TESTED: bindings-uniffi/swift (no Swift toolchain: https://swift.org/install, or, as"
+	@echo "==             root on Linux with Debian's packages in reach: make swift-toolchain)"
+
 setup: $(STAMPS)/package $(STAMPS)/tools $(STAMPS)/data
 
-lint: rust-lint python-lint $(NODE_LINT)
+lint: rust-lint python-lint $(NODE_LINT) $(SWIFT_LINT)
 
 rust-lint: $(STAMPS)/venv
 	@echo "== rust: format and lint"
@@ -155,9 +217,64 @@ node-example-test: $(NODE_STAMPS)/package
 	cd examples/node && npm install --silent --ignore-scripts --no-package-lock
 	cd examples/node && node hello.mjs | diff - ../hello.expected
 
+# Maven compiles what has changed, and the native library is built by cargo: no stamp is needed.
+kotlin-test: | check-kotlin
+	@echo "== kotlin: tests"
+	cd $(KOTLIN) && $(MVN) test
+
+kotlin-example-test: $(KOTLIN)/target/stamps/installed
+	@echo "== kotlin: examples"
+	$(COMPILE_KOTLIN_EXAMPLES)
+	java -cp "$(KOTLIN_EXAMPLES_PATH)" HelloKt | diff - examples/hello.expected
+
+kotlin-fresh-test: $(KOTLIN)/target/stamps/installed
+	@echo "== kotlin: a project outside of the repository"
+	$(KOTLIN)/scripts/fresh.sh $(abspath $(KOTLIN))/target/packages
+
+kotlin-flat: | check-kotlin
+	cd $(KOTLIN) && mvn -B -Dstyle.color=never test -Dtest=FlatTest -Dquorumlite.opens=10000 -Dquorumlite.calls=100000
+
+# A Swift of its own for Linux machines that have none (3.3 GB in the target folder).
+swift-toolchain:
+	$(SWIFT)/toolchain.sh ensure
+
+swift-lint:
+	@echo "== swift: format"
+	$(SWIFT_RUN) swift format lint --strict --recursive --configuration $(SWIFT)/.swift-format \
+		$(SWIFT)/Package.swift $(SWIFT)/Sources $(SWIFT)/Tests examples/swift
+
+swift-package: $(SWIFT)/Generated/.stamp
+
+swift-test: $(SWIFT)/Generated/.stamp $(STAMPS)/venv
+	@echo "== swift: tests"
+	mkdir -p $(SWIFT_OUT)
+	$(BIN)/python $(SWIFT)/Tests/cases.py $(SWIFT_OUT)/cases.json
+	$(SWIFT_RUN) env QUORUMLITE_CASES=$(SWIFT_OUT)/cases.json $(SWIFT_TEST_SETTINGS) \
+		swift test --package-path $(SWIFT) --scratch-path $(SWIFT_OUT)/package \
+		--disable-swift-testing $(SWIFT_TEST_FLAGS)
+
+# The long form of one test: 10,000 opens and 100,000 calls, with figures.
+swift-flat:
+	$(MAKE) swift-test SWIFT_TEST_FLAGS='--filter FlatTests' \
+		SWIFT_TEST_SETTINGS='QUORUMLITE_FLAT_OPENS=10000 QUORUMLITE_FLAT_CALLS=100000'
+
+swift-fresh-test: $(SWIFT)/Generated/.stamp
+	@echo "== swift: the package in a project of its own"
+	$(SWIFT)/Tests/fresh.sh $(SWIFT_OUT)/fresh
+
+SWIFT_HELLO := $(SWIFT_RUN) swift run --package-path examples/swift/hello --scratch-path $(SWIFT_OUT)/examples
+
+swift-example: $(SWIFT)/Generated/.stamp
+	$(SWIFT_HELLO)
+
+swift-example-test: $(SWIFT)/Generated/.stamp
+	@echo "== swift: examples"
+	$(SWIFT_HELLO) | diff - examples/hello.expected
+
 # The small program, whose output is the same in every language, and the demo on a tenth of the data.
 example-test: $(STAMPS)/package $(STAMPS)/data
 	@echo "== examples"
+	cargo run --quiet $(CARGO_FLAGS) -p quorumlite --example hello | diff - examples/hello.expected
 	$(BIN)/python examples/python/hello.py | diff - examples/hello.expected
 	$(BIN)/python examples/python/cluster.py --flights 30000
 
@@ -174,6 +291,12 @@ check-node:
 		echo "Node.js is missing: install version 20 or later from https://nodejs.org" >&2; exit 1; }
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { \
 		echo "Node.js is older than 20: install a later one from https://nodejs.org" >&2; exit 1; }
+
+check-kotlin:
+	@command -v mvn >/dev/null || { \
+		echo "Maven is missing: apt-get install maven, or https://maven.apache.org" >&2; exit 1; }
+	@command -v javac >/dev/null || { \
+		echo "A JDK is missing: install version 17 or later (apt-get install default-jdk)" >&2; exit 1; }
 
 clean-venv:
 	rm -rf $(VENV)
@@ -218,4 +341,18 @@ $(NODE_STAMPS)/tools: bindings-node/package-lock.json | check-node
 $(NODE_STAMPS)/package: $(NODE_STAMPS)/tools $(NODE_SOURCES)
 	@echo "== building the Node.js package (the first time takes a few minutes)"
 	cd bindings-node && npm run --silent build
+	touch $@
+
+$(SWIFT)/Generated/.stamp: $(SWIFT_SOURCES)
+	@echo "== building the native half of the Swift package (the first time takes a few minutes)"
+	$(SWIFT)/build.sh $(CARGO_FLAGS)
+	touch $@
+
+# Into Maven's local repository, where examples/kotlin finds it, and into a folder of its own.
+$(KOTLIN)/target/stamps/installed: $(KOTLIN_SOURCES) | check-kotlin
+	@echo "== installing the Kotlin package"
+	rm -rf $(KOTLIN)/target/packages
+	cd $(KOTLIN) && $(MVN) deploy -Dmaven.test.skip=true \
+		-DaltDeploymentRepository=packages::file://$(abspath $(KOTLIN))/target/packages
+	mkdir -p $(KOTLIN)/target/stamps
 	touch $@

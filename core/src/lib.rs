@@ -68,3 +68,8 @@ pub use recover::{Recovery, recover_lost_quorum};
 pub use statement::{ExecuteResult, Params, Row, Rows, Statement};
 pub use status::{ContentHash, Member, SnapshotProgress, Status};
 pub use value::Value;
+
+/// Compiles the programs of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/getting-started-rust.md")]
+struct GettingStarted;

@@ -34,7 +34,12 @@ async fn script(dir: &Path, watch: &Watch) -> Result<(), Error> {
     node.close().await?;
     result?;
     let node = Node::open(ledger::config(dir)).await?;
-    let result = ledger.small(&node, 2).await;
+    let result = async {
+        ledger.small(&node, 2).await?;
+        wait_for_checkpoint(&node, watch, 0).await;
+        ledger.small(&node, 2).await
+    };
+    let result = result.await;
     node.close().await?;
     result
 }
@@ -50,8 +55,19 @@ async fn writes(node: &Node, ledger: &mut Ledger<'_>, watch: &Watch) -> Result<(
         (status.purged_index > 0 || watch.injected() > 0).then_some(())
     })
     .await;
+    let before = node.status()?.applied_index;
     ledger.large(node, 5).await?;
+    wait_for_checkpoint(node, watch, before).await;
     ledger.small(node, 3).await
+}
+
+/// Waits until a checkpoint has come further than `index`; where something has failed it may never.
+async fn wait_for_checkpoint(node: &Node, watch: &Watch, index: u64) {
+    eventually("a checkpoint, or something has failed", || async {
+        let status = node.status().expect("a status");
+        (status.durable_index > index || watch.injected() > 0).then_some(())
+    })
+    .await;
 }
 
 /// Fails at each call in turn, as `fault` makes it of the call's number.

@@ -9,6 +9,7 @@ pub mod proxy;
 use std::future::Future;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use quorumlite::{Config, ContentHash, Node, ReadOptions, Result, Rows, Statement};
@@ -17,10 +18,17 @@ use quorumlite::{Config, ContentHash, Node, ReadOptions, Result, Rows, Statement
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SECRET: &str = "a secret that only the tests share";
 
-/// An address on loopback that nobody listened at a moment ago.
+/// An address on loopback that nobody listened at a moment ago. Its port is not one of those that
+/// the system gives to outgoing connections, one of which might take it before the node does.
 pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").to_string()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id().wrapping_mul(61) as u16;
+    loop {
+        let port = 12_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("its address").to_string();
+        }
+    }
 }
 
 /// Polls until `condition` gives a value.
