@@ -44,8 +44,20 @@ public struct Status: Sendable, Hashable {
     public let checkedIndex: UInt64
     /// The first difference between replicas that was found; see `Config.checkInterval`.
     public let divergence: String?
+    /// The snapshot that this node receives, or the last one; nil since it was opened.
+    public let snapshot: SnapshotProgress?
     /// `reachable` and `appliedIndex` are known only of this node; ask `members()` for the others.
     public let members: [Member]
+}
+
+/// How far the reception of a snapshot is.
+public struct SnapshotProgress: Sendable, Hashable {
+    /// Bytes of the whole database.
+    public let totalBytes: UInt64
+    /// How many of them are there.
+    public let presentBytes: UInt64
+    /// What had to be sent for it: less where this node had an old copy, and it is compressed.
+    public let receivedBytes: UInt64
 }
 
 /// A hash of the logical content, and the applied index that it belongs to.
@@ -71,7 +83,15 @@ extension Status {
             commitIndex: s.commitIndex, appliedIndex: s.appliedIndex,
             durableIndex: s.durableIndex, purgedIndex: s.purgedIndex, logBytes: s.logBytes,
             address: s.address, lastRefusal: s.lastRefusal, checkedIndex: s.checkedIndex,
-            divergence: s.divergence, members: s.members.map { Member($0) })
+            divergence: s.divergence, snapshot: s.snapshot.map { SnapshotProgress($0) },
+            members: s.members.map { Member($0) })
+    }
+}
+
+extension SnapshotProgress {
+    init(_ p: QuorumliteFFI.SnapshotProgress) {
+        self.init(
+            totalBytes: p.totalBytes, presentBytes: p.presentBytes, receivedBytes: p.receivedBytes)
     }
 }
 
