@@ -73,8 +73,8 @@ pub(crate) struct Writer {
     pub(super) careful: u32,
 }
 
-/// The [`Writer::careful`] after a failure.
-const CAREFUL_TRANSACTIONS: u32 = 16;
+/// The [`Writer::careful`] after a failure. Few in tests, which are full of failures.
+const CAREFUL_TRANSACTIONS: u32 = if cfg!(test) { 1 } else { 16 };
 
 /// How one try at a transaction ended.
 enum Attempt {

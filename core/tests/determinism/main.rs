@@ -2,7 +2,7 @@
 //! different time zones, are killed, join by snapshot and apply in batches of different sizes; all
 //! of them hold the same content throughout.
 //!
-//! QUORUMLITE_FUZZ_SECONDS says for how long (default 30), QUORUMLITE_FUZZ_STATEMENTS ends it after
+//! QUORUMLITE_FUZZ_SECONDS says for how long (default 60), QUORUMLITE_FUZZ_STATEMENTS ends it after
 //! so many statements, and QUORUMLITE_FUZZ_SEED repeats the statements of an earlier run, which
 //! printed its seed.
 
@@ -169,7 +169,7 @@ async fn replicas_stay_equal_whatever_is_written() {
         drawn[6..].fill(0);
     }
     let seed = setting("QUORUMLITE_FUZZ_SEED").unwrap_or(u64::from_le_bytes(drawn));
-    let time = Duration::from_secs(seconds.unwrap_or(30));
+    let time = Duration::from_secs(seconds.unwrap_or(60));
     let limit = setting("QUORUMLITE_FUZZ_STATEMENTS").unwrap_or(u64::MAX) as usize;
     println!("QUORUMLITE_FUZZ_SEED={seed}");
 
