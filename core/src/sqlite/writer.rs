@@ -10,11 +10,12 @@ use super::analyze;
 use super::checkpoint::sync_wal;
 use super::command::{Command, CommandResult, Outcome, Running};
 use super::database::Shared;
-use super::execute::first_keyword;
+use super::execute::{after_blanks, first_keyword};
 use super::internal::{self, node_error};
 use super::meta::{Applied, Position};
 use super::recent::{self, Identity, Known, Recent};
 use crate::error::{Error, Result};
+use crate::statement::Statement;
 
 /// A committed entry of the log.
 #[derive(Debug, Clone)]
@@ -274,15 +275,19 @@ impl Writer {
     /// must by itself. If it fails, the transaction is begun again with savepoints, so no result
     /// depends on this.
     fn needs_savepoint(&mut self, command: &Command) -> bool {
-        let mut keywords = command.statements.iter().map(|s| first_keyword(&s.sql));
-        self.virtual_tables |= keywords.clone().any(|word| word.eq_ignore_ascii_case("CREATE"))
-            && command.mentions("virtual");
+        let creates_virtual = |s: &Statement| {
+            let keyword = first_keyword(&s.sql);
+            keyword.eq_ignore_ascii_case("CREATE")
+                && first_keyword(&after_blanks(&s.sql)[keyword.len()..])
+                    .eq_ignore_ascii_case("VIRTUAL")
+        };
+        self.virtual_tables |= command.statements.iter().any(creates_virtual);
         let simple = |word: &str| {
             ["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "SELECT"]
                 .iter()
                 .any(|w| word.eq_ignore_ascii_case(w))
         };
-        let lone = keywords.len() == 1 && keywords.next().is_some_and(simple);
+        let lone = matches!(&command.statements[..], [s] if simple(first_keyword(&s.sql)));
         !lone || self.virtual_tables || self.stale_statistics || self.careful > 0
     }
 }
