@@ -4,6 +4,8 @@
 # make demo-mixed         one cluster of a Python, a Node.js and a Kotlin process (KILLS=20 for long)
 # make fuzz-determinism   generated statements through a cluster, compared throughout
 # make swift-flat         many opens and calls from Swift, with figures of memory and descriptors
+# make flat               10,000 opens and 100,000 calls from Python and Node.js, with memory and
+#                         descriptors; make kotlin-flat and make swift-flat for the others
 # make bench-apply        what applying costs against plain SQLite
 # make kotlin-flat        10,000 opens and 100,000 calls from Kotlin, with memory and descriptors
 # make bench              Quorumlite beside plain SQLite, hiqlite and rqlite, and the figures of
@@ -82,7 +84,7 @@ BENCH_RESULTS := benchmarks/results.json
 	demo-mixed \
 	swift-toolchain swift-package swift-lint swift-test swift-flat swift-fresh-test \
 	swift-example swift-example-test swift-skipped \
-	fuzz-determinism bench-apply bench bench-build bench-report bench-lint check-tools clean-venv
+	flat fuzz-determinism bench-apply bench bench-build bench-report bench-lint check-tools clean-venv
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/package $(STAMPS)/data
@@ -197,6 +199,11 @@ python-lint: $(STAMPS)/tools
 python-test: $(STAMPS)/tools
 	@echo "== python: tests"
 	cd bindings-python && $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# Memory and descriptors over many opens and calls, with figures.
+flat: $(STAMPS)/package $(NODE_STAMPS)/package
+	$(BIN)/python bindings-python/tests/flat.py 10000 100000
+	cd bindings-node && node --expose-gc test/flat.mjs 10000 100000
 
 # The expected results of the cases, checked against Python's own SQLite.
 conformance-test: $(STAMPS)/tools
