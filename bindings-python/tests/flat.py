@@ -6,6 +6,7 @@ Prints the figures. python flat.py [opens] [calls]
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import re
@@ -35,7 +36,7 @@ def measure() -> dict[str, int]:
 
 
 def flat(name: str, count: int, step: Callable[[int], None]) -> None:
-    """Run `step` so often; measure after a third, when caches and pools are full, and at the end."""
+    """Run `step` so often; measure after a third, when caches are full, and at the end."""
     began = time.monotonic()
     warm: dict[str, int] = {}
     for i in range(count):
@@ -64,10 +65,8 @@ async def calls(node: quorumlite.aio.Node, i: int) -> None:
             case 1:
                 await node.query("SELECT * FROM t WHERE id < ?", [20])
             case 2:
-                try:
+                with contextlib.suppress(quorumlite.Error):
                     await node.query("SELEKT")
-                except quorumlite.Error:
-                    pass
             case 3:
                 await node.execute_batch([("UPDATE t SET a = ? WHERE id = 0", [i]), "SELECT 1"])
             case _:
