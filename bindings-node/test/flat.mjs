@@ -8,6 +8,8 @@ import { open } from "quorumlite";
 
 const [opens = 10_000, calls = 100_000] = process.argv.slice(2).map(Number);
 const dir = mkdtempSync(join(tmpdir(), "quorumlite-flat-"));
+// What is kept in memory of a log of the usual 64 MiB would grow for some 200,000 writes.
+const options = { maxLogBytes: 2 << 20 };
 
 async function measure() {
   for (let i = 0; i < 3; i++) {
@@ -43,11 +45,11 @@ async function flat(name, count, step) {
 }
 
 await flat("open and close", opens, async () => {
-  const node = await open(join(dir, "n"));
+  const node = await open(join(dir, "n"), options);
   await node.close();
 });
 
-const node = await open(join(dir, "n"));
+const node = await open(join(dir, "n"), options);
 await node.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)");
 const { signal } = new AbortController();
 const blob = Buffer.alloc(100, 1);

@@ -19,6 +19,9 @@ from pathlib import Path
 import quorumlite
 import quorumlite.aio
 
+# What is kept in memory of a log of the usual 64 MiB would grow for some 200,000 writes.
+SMALL_LOG = 2 << 20
+
 
 def measure() -> dict[str, int]:
     gc.collect()
@@ -81,19 +84,23 @@ async def calls(node: quorumlite.aio.Node, i: int) -> None:
 def main(opens: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "n"
-        flat("open and close", opens, lambda _: quorumlite.open(path).close())
+        flat(
+            "open and close",
+            opens,
+            lambda _: quorumlite.open(path, max_log_bytes=SMALL_LOG).close(),
+        )
 
         def sync_calls(i: int) -> None:
             insert = "INSERT OR REPLACE INTO t VALUES (?, ?, ?)"
             node.execute(insert, [i % 20, "text", b"x" * 100])
             node.query("SELECT * FROM t WHERE id < ?", [20])
 
-        with quorumlite.open(path) as node:
+        with quorumlite.open(path, max_log_bytes=SMALL_LOG) as node:
             node.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)")
             flat("sync calls", rounds // 10, sync_calls)
 
         loop = asyncio.new_event_loop()
-        aio_node = loop.run_until_complete(quorumlite.aio.open(path))
+        aio_node = loop.run_until_complete(quorumlite.aio.open(path, max_log_bytes=SMALL_LOG))
         step = lambda i: loop.run_until_complete(calls(aio_node, i))  # noqa: E731
         flat("asyncio calls", rounds // 20, step)
         loop.run_until_complete(aio_node.close())
