@@ -113,7 +113,9 @@ unsafe extern "C" fn write(
         (waiting(file), slice::from_raw_parts(data.cast::<u8>(), length))
     };
     let follows = !waiting.bytes.is_empty() && offset == waiting.end();
-    let is_header = bytes.len() == HEADER && offset != waiting.read_at;
+    // What follows frames that wait is a frame: a header is replaced right after it was read, and
+    // reading leaves nothing waiting.
+    let is_header = bytes.len() == HEADER && (follows || offset != waiting.read_at);
     if !follows {
         // SAFETY: as above.
         let code = unsafe { flush(file) };

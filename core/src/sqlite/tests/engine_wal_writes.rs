@@ -50,3 +50,37 @@ fn a_transaction_larger_than_the_cache_is_whole() {
     assert_eq!(again, count);
     assert!(count > 5000, "{count}");
 }
+
+/// A crash leaves frames of a transaction without its end. Recovery reads them, and the next
+/// transaction goes over them: wherever it ends, its last frame must be in the file.
+#[test]
+fn a_transaction_over_the_remains_of_another_is_whole() {
+    const FRAME: u64 = 24 + 4096;
+    for left in 1..6 {
+        let engine = Engine::new();
+        engine.run("CREATE TABLE t(a)");
+        let wal = engine.path.with_extension("replica-wal");
+        let begun = std::fs::metadata(&wal).unwrap().len();
+        engine.run("INSERT INTO t VALUES (zeroblob(60000))");
+        for pages in 1..8u64 {
+            let dir = tempfile::tempdir().unwrap();
+            let copy = dir.path().join("copy");
+            let copy_wal = dir.path().join("copy-wal");
+            std::fs::copy(&engine.path, &copy).unwrap();
+            std::fs::copy(&wal, &copy_wal).unwrap();
+            let file = std::fs::OpenOptions::new().write(true).open(&copy_wal).unwrap();
+            file.set_len(begun + left * FRAME).unwrap();
+            let conn = open_writer(&copy).unwrap();
+            let blob = vec![7; usize::try_from(pages * 4080).unwrap()];
+            conn.execute("INSERT INTO t VALUES (?1)", [&blob]).unwrap();
+
+            let again = tempfile::tempdir().unwrap();
+            let path = again.path().join("again");
+            std::fs::copy(&copy, &path).unwrap();
+            std::fs::copy(&copy_wal, again.path().join("again-wal")).unwrap();
+            let restarted = open_writer(&path).unwrap();
+            let found: Vec<u8> = restarted.query_row("SELECT a FROM t", [], |r| r.get(0)).unwrap();
+            assert_eq!(found, blob, "{left} frames left, {pages} pages");
+        }
+    }
+}
