@@ -60,7 +60,9 @@ fn a_transaction_over_the_remains_of_another_is_whole() {
         let engine = Engine::new();
         engine.run("CREATE TABLE t(a)");
         let wal = engine.path.with_extension("replica-wal");
-        let begun = std::fs::metadata(&wal).unwrap().len();
+        // All that is committed is in the main file: after recovery nothing else is read of the log.
+        engine.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        let begun = 32;
         engine.run("INSERT INTO t VALUES (zeroblob(60000))");
         for pages in 1..8u64 {
             let dir = tempfile::tempdir().unwrap();
