@@ -161,6 +161,25 @@ def tables(results):
         yield "### A follower that was away, in seconds until it had everything\n"
         yield megabytes(grid(results, "catch-up", "bytes", behind, "{}", "seconds",
                              heading="MB missed"))  # fmt: skip
+    for m in results.of("snapshot"):
+        if "failed" in m:
+            yield f"Sending a snapshot failed: {m['failed']}.\n"
+            continue
+        yield "### Writes while a member receives everything\n"
+        yield (
+            f"{NAMES[m['system']]}, {number(m['database_mb'])} MB, {m['callers']} callers. The new"
+            f" copy was complete after {number(m['seconds'])} s; the sender needed"
+            f" {number(max(m['sender_peak_mb'], 0))} MB of disk beyond what the writes themselves"
+            " take.\n"
+        )
+        yield table(
+            ["", "p50 in µs", "p99 in µs", "a second"],
+            [
+                ["without", *(number(m[f"alone_{k}"]) for k in ("p50_us", "p99_us", "per_second"))],
+                ["meanwhile", *(number(m[k]) for k in ("p50_us", "p99_us", "per_second"))],
+                ["ratio", *(number(m[f"{k}_ratio"]) + TIMES for k in ("p50", "p99")), ""],
+            ],
+        )
     for missing in run["not_found"]:
         yield f"Not measured: {missing}.\n"
 

@@ -30,7 +30,7 @@ const HELP: &str = "\
 quorumlite-benchmarks [options]
   --rounds N       rounds of every measurement; the medians count (3)
   --seconds S      the window of one measurement (1.0)
-  --parts LIST     of writes,batches,reads,memory,catch-up,restart (all)
+  --parts LIST     of writes,batches,reads,memory,catch-up,snapshot,restart (all)
   --systems LIST   of those that the first line of a run names (all that are there)
   --callers LIST   callers that write at the same time (1,16,64,256)
   --sizes LIST     sizes in MB of a database that is killed (10,500)
@@ -40,7 +40,8 @@ quorumlite-benchmarks [options]
                    must be on a disk)
   --json FILE      where the results go (results.json)";
 
-const PARTS: [&str; 6] = ["writes", "batches", "reads", "memory", "catch-up", "restart"];
+const PARTS: [&str; 7] =
+    ["writes", "batches", "reads", "memory", "catch-up", "snapshot", "restart"];
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();

@@ -99,6 +99,12 @@ impl Subject for Members {
         }
         Ok(())
     }
+
+    async fn replace(&self, node: usize) -> Result<()> {
+        self.stop(node).await?;
+        std::fs::remove_dir_all(self.dir.join(format!("n{node}")))?;
+        self.start(node).await
+    }
 }
 
 /// A caller of one node. All callers of a node share its handle.

@@ -1,13 +1,14 @@
 //! [`Run`]: the rounds, part by part.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use load::{ROW_BYTES, Result};
 use serde_json::{Value, json};
 
-use crate::child::{Process, settled_disk_bytes};
+use crate::child::{Process, disk_bytes, settled_disk_bytes};
 use crate::results::Results;
 use crate::systems::{Kind, Place, System, YARDSTICK};
 
@@ -19,6 +20,9 @@ const LONG_PATIENCE: Duration = Duration::from_secs(1800);
 const READ_ROWS: usize = 50_000;
 /// Callers that write while a process is killed, and for how long they do.
 const STORM: (usize, Duration) = (16, Duration::from_millis(500));
+/// Bytes of the database that is sent whole, and how long writes are measured without that.
+const SNAPSHOT: u64 = 500_000_000;
+const SNAPSHOT_SECONDS: f64 = 3.0;
 /// Bytes that a follower misses: one amount that the log still has, one that it has no more.
 const BEHIND: [u64; 2] = [20_000_000, 150_000_000];
 
@@ -30,7 +34,7 @@ pub struct Run {
     pub hiqlite: PathBuf,
     /// What is compared with the yardstick.
     pub systems: Vec<System>,
-    /// Parts: `writes`, `batches`, `reads`, `memory`, `catch-up`, `restart`.
+    /// Parts: `writes`, `batches`, `reads`, `memory`, `catch-up`, `snapshot`, `restart`.
     pub parts: BTreeSet<String>,
     /// How many rounds.
     pub rounds: usize,
@@ -65,6 +69,9 @@ impl Run {
                     self.results.relate(round, measure, YARDSTICK.name);
                 }
             }
+        }
+        if self.wants("snapshot") {
+            self.snapshot();
         }
         if self.wants("restart") {
             for bytes in self.sizes.clone() {
@@ -190,6 +197,57 @@ impl Run {
         self.results.add(round, what, values);
     }
 
+    /// Replaces a member of a large cluster by an empty one while it is written to.
+    fn snapshot(&mut self) {
+        let measured = |s: &&System| s.nodes > 1 && s.kind == Kind::Quorumlite;
+        for system in self.systems.clone().iter().filter(measured) {
+            eprintln!("snapshot of {} MB", SNAPSHOT / 1_000_000);
+            if let Err(e) = self.try_snapshot(system) {
+                let what = json!({"measure": "snapshot", "system": system.name});
+                self.results.add(0, what, failure(e));
+            }
+        }
+    }
+
+    fn try_snapshot(&mut self, system: &System) -> Result<()> {
+        let place = Place::new(system, &self.root, "snapshot")?;
+        let command = system.command(&place, &self.hiqlite, None)?;
+        let mut process = Process::start(command, PATIENCE)?;
+        process.ask(&json!({"do": "fill", "bytes": SNAPSHOT}), LONG_PATIENCE)?;
+        let sender = place.dir.join("n0");
+        for round in 0..self.rounds {
+            let settled = settled_disk_bytes(&sender, PATIENCE);
+            let mut command = json!({
+                "do": "write", "callers": STORM.0, "seconds": SNAPSHOT_SECONDS,
+            });
+            let alone = process.ask(&command, PATIENCE)?;
+            command["replace"] = json!(2);
+            let before = process.ask(&json!({"do": "size"}), PATIENCE)?;
+            let (during, peak) = peak_of(&sender, || process.ask(&command, LONG_PATIENCE));
+            let mut values = during?;
+            let after = process.ask(&json!({"do": "size"}), PATIENCE)?;
+            let bytes = |of: &Value| of["database_bytes"].as_f64().unwrap_or(f64::NAN);
+            values["alone_p50_us"] = alone["p50_us"].clone();
+            values["alone_p99_us"] = alone["p99_us"].clone();
+            values["alone_per_second"] = alone["per_second"].clone();
+            for share in ["p50", "p99"] {
+                let of = |from: &Value| from[format!("{share}_us")].as_f64().unwrap_or(f64::NAN);
+                values[format!("{share}_ratio")] = json!(of(&values) / of(&alone));
+            }
+            // What the database itself has grown by meanwhile is not the snapshot's.
+            let growth = (bytes(&after) - bytes(&before)) / 1e6;
+            values["sender_peak_mb"] = json!((peak as f64 - settled as f64) / 1e6 - growth);
+            values["database_mb"] = json!(bytes(&before) / 1e6);
+            let what = json!({
+                "measure": "snapshot", "system": system.name, "bytes": SNAPSHOT,
+                "callers": STORM.0,
+            });
+            self.results.add(round, what, values);
+        }
+        process.end(PATIENCE);
+        Ok(std::fs::remove_dir_all(&place.dir)?)
+    }
+
     /// Fills each database once, looks at the disk, then kills it in every round while it is written
     /// to, and starts it again.
     fn restart(&mut self, bytes: u64) -> Result<()> {
@@ -253,6 +311,24 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The most bytes that a directory takes while `act` runs.
+fn peak_of<T>(dir: &Path, act: impl FnOnce() -> T) -> (T, u64) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let peak = scope.spawn(|| {
+            let mut peak = disk_bytes(dir);
+            while !over.load(Ordering::Acquire) {
+                std::thread::sleep(Duration::from_millis(20));
+                peak = peak.max(disk_bytes(dir));
+            }
+            peak
+        });
+        let result = act();
+        over.store(true, Ordering::Release);
+        (result, peak.join().unwrap_or_default())
+    })
 }
 
 fn failure(e: load::Error) -> Value {

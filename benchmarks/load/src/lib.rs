@@ -11,7 +11,7 @@ mod serve;
 use std::future::Future;
 
 pub use arguments::Arguments;
-pub use measure::{Latencies, closed_loop};
+pub use measure::{Latencies, closed_loop, closed_loop_during};
 pub use serve::serve;
 
 /// What can go wrong in a database under test, as text.
@@ -76,6 +76,11 @@ pub trait Subject: Send + Sync + 'static {
     fn stop(&self, node: usize) -> impl Future<Output = Result<()>> + Send;
     /// Starts it again; returns when it has applied what the others had when it began.
     fn start(&self, node: usize) -> impl Future<Output = Result<()>> + Send;
+    /// Stops one node, removes what it has, and starts it empty; returns when it has applied what the
+    /// others had when it began.
+    fn replace(&self, node: usize) -> impl Future<Output = Result<()>> + Send {
+        async move { Err(format!("node {node} cannot be replaced here").into()) }
+    }
 }
 
 /// One client of one node, which waits for each answer.

@@ -1,6 +1,8 @@
 //! A closed loop of callers, and the latencies that it saw.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,6 +13,8 @@ use crate::Result;
 const WARM_UP: f64 = 0.25;
 /// Operations that never wait let the other callers run after so many.
 const YIELD_EVERY: u64 = 64;
+/// Longer than anything that is waited for.
+const NEVER: Duration = Duration::from_secs(86_400);
 
 /// Latencies of the operations that ended within a window.
 pub struct Latencies {
@@ -53,17 +57,60 @@ where
     Fut: Future<Output = Result<C>> + Send,
 {
     let begin = Instant::now() + duration.mul_f64(WARM_UP);
-    let end = begin + duration;
+    run(callers, begin..begin + duration, Arc::default(), act).await
+}
+
+/// The same for as long as `meanwhile` takes, without a warm-up.
+///
+/// # Errors
+/// The first error of any caller, or that of `meanwhile`.
+pub async fn closed_loop_during<C, F, Fut>(
+    callers: Vec<C>,
+    meanwhile: impl Future<Output = Result<()>>,
+    act: F,
+) -> Result<Latencies>
+where
+    C: Send + 'static,
+    F: Fn(C, u64) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<C>> + Send,
+{
+    let over = Arc::new(AtomicBool::new(false));
+    let begin = Instant::now();
+    let calls = run(callers, begin..begin + NEVER, over.clone(), act);
+    let meanwhile = async {
+        let result = meanwhile.await;
+        over.store(true, Ordering::Release);
+        result
+    };
+    let (latencies, result) = tokio::join!(calls, meanwhile);
+    result?;
+    let mut latencies = latencies?;
+    latencies.window = begin.elapsed();
+    Ok(latencies)
+}
+
+async fn run<C, F, Fut>(
+    callers: Vec<C>,
+    window: std::ops::Range<Instant>,
+    over: Arc<AtomicBool>,
+    act: F,
+) -> Result<Latencies>
+where
+    C: Send + 'static,
+    F: Fn(C, u64) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<C>> + Send,
+{
+    let (begin, end) = (window.start, window.end);
     let mut tasks = tokio::task::JoinSet::new();
     let count = callers.len() as u64;
     for (number, mut caller) in callers.into_iter().enumerate() {
-        let act = act.clone();
+        let (act, over) = (act.clone(), over.clone());
         tasks.spawn(async move {
             let mut seen = Vec::new();
             let mut turn = number as u64;
             loop {
                 let started = Instant::now();
-                if started >= end {
+                if started >= end || over.load(Ordering::Acquire) {
                     return crate::Result::Ok(seen);
                 }
                 caller = act(caller, turn).await?;
@@ -83,5 +130,5 @@ where
         nanoseconds.extend(seen??);
     }
     nanoseconds.sort_unstable();
-    Ok(Latencies { nanoseconds, window: duration })
+    Ok(Latencies { nanoseconds, window: end - begin })
 }

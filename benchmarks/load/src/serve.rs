@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{Caller, Error, INSERT, ROW_BYTES, Random, Result, Subject, closed_loop, row};
+use crate::{
+    Caller, Error, INSERT, ROW_BYTES, Random, Result, Subject, closed_loop, closed_loop_during, row,
+};
 
 /// Rows and bytes a row of one transaction while filling.
 const FILL_ROWS: usize = 250;
@@ -55,7 +57,16 @@ async fn obey<S: Subject>(subject: &S, command: &Value) -> Result<Value> {
                 Result::Ok(caller)
             };
             let callers = all(subject, node, callers).await?;
-            Ok(closed_loop(callers, duration, act).await?.report(1))
+            Ok(match command["replace"].as_u64() {
+                None => closed_loop(callers, duration, act).await?.report(1),
+                Some(replaced) => {
+                    let started = Instant::now();
+                    let replaced = subject.replace(replaced as usize);
+                    let mut report = closed_loop_during(callers, replaced, act).await?.report(1);
+                    report["seconds"] = json!(started.elapsed().as_secs_f64());
+                    report
+                }
+            })
         }
         "batch" => {
             let rows = number("rows", 100) as usize;

@@ -77,7 +77,8 @@ impl Maintenance {
 
 impl MaintenanceTask {
     async fn run(mut self) {
-        let mut metrics = self.raft.metrics();
+        // Not all metrics: those change several times with every write.
+        let mut metrics = self.raft.server_metrics();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // How far the WAL had grown at the last passive checkpoint.

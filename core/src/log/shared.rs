@@ -68,6 +68,8 @@ pub(super) struct Core {
     pub error: Option<Error>,
     queue: Vec<Operation>,
     committed_since: Option<Instant>,
+    /// The writer waits without an end, so whatever comes must wake it.
+    asleep: bool,
     closing: bool,
     next_ticket: u64,
 }
@@ -162,6 +164,7 @@ impl Shared {
             error: None,
             queue: Vec::new(),
             committed_since: None,
+            asleep: false,
             closing: false,
             next_ticket: 0,
         };
@@ -197,8 +200,12 @@ impl Shared {
         core.committed = Some(committed);
         if core.committed_since.is_none() {
             core.committed_since = Some(Instant::now());
-            drop(core);
-            self.wake.notify_one();
+            // A writer that will look by itself is left alone: waking a thread for every write costs
+            // as much as a fast disk's sync.
+            if core.asleep {
+                drop(core);
+                self.wake.notify_one();
+            }
         }
         Ok(())
     }
@@ -266,19 +273,25 @@ impl Shared {
     /// Waits until there is something to write, or the log is to be closed.
     pub(super) fn next_batch(&self) -> Batch {
         let mut core = self.core.lock();
+        // What was just written is soon committed: that may come without a wake-up.
+        let mut expected = Some(Instant::now() + COMMITTED_DELAY);
         loop {
             let written_alone = core.committed_since.map(|since| since + COMMITTED_DELAY);
-            if !core.queue.is_empty()
-                || core.closing
-                || written_alone.is_some_and(|due| due <= Instant::now())
+            let now = Instant::now();
+            if !core.queue.is_empty() || core.closing || written_alone.is_some_and(|due| due <= now)
             {
                 break;
             }
-            match written_alone {
+            expected = expected.filter(|until| *until > now);
+            match written_alone.or(expected) {
                 Some(due) => {
                     self.wake.wait_until(&mut core, due);
                 }
-                None => self.wake.wait(&mut core),
+                None => {
+                    core.asleep = true;
+                    self.wake.wait(&mut core);
+                    core.asleep = false;
+                }
             }
         }
         let committed = core.committed_since.take().and_then(|_| core.committed.clone());
