@@ -203,7 +203,7 @@ export interface OpenOptions {
   timeout?: number | undefined;
   /** The level of reads that do not name one; `"session"` by default. */
   consistency?: Consistency | undefined;
-  /** Bytes of log after which its applied and durable part is purged; 64 MiB by default. */
+  /** Bytes of log after which its applied and durable part is purged; 32 MiB by default. */
   maxLogBytes?: number | undefined;
   /**
    * How often, in seconds, this node has all replicas hash their content and compare while it leads

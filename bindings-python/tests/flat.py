@@ -19,7 +19,7 @@ from pathlib import Path
 import quorumlite
 import quorumlite.aio
 
-# What is kept in memory of a log of the usual 64 MiB would grow for some 200,000 writes.
+# What is kept in memory of a log of the usual 32 MiB would grow for some 200,000 writes.
 SMALL_LOG = 2 << 20
 
 

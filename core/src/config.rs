@@ -157,7 +157,7 @@ impl Config {
             role: Role::Voter,
             timeout: Duration::from_secs(10),
             consistency: Consistency::Session,
-            max_log_bytes: 64 * 1024 * 1024,
+            max_log_bytes: 32 * 1024 * 1024,
             check_interval: None,
             transaction_entries: None,
         }
@@ -243,7 +243,7 @@ impl Config {
     }
 
     /// The size in bytes that the Raft log may grow to before its applied and durable part is
-    /// purged; 64 MiB unless set, at least 1 MiB.
+    /// purged; 32 MiB unless set, at least 1 MiB.
     pub fn max_log_bytes(mut self, bytes: u64) -> Self {
         self.max_log_bytes = bytes;
         self

@@ -64,7 +64,7 @@ def open(
             default deadline of every call; 10 by default.
         consistency: The level of reads that do not name one.
         max_log_bytes: How large the Raft log may grow before its applied and durable part is
-            purged; 64 MiB by default.
+            purged; 32 MiB by default.
         check_interval: How often, in seconds, this node has all replicas hash their content and
             compare while it leads (at least 1); by default never. ``Status.divergence`` says what
             was found.

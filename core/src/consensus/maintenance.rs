@@ -2,7 +2,7 @@
 //! behind a durable barrier, following the members' addresses, stopping Raft when storage failed.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
@@ -17,10 +17,14 @@ use crate::sqlite::Database;
 
 /// How often sizes are looked at.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// A write-ahead log of SQLite of this size is checkpointed without disturbing anybody...
+/// When a write-ahead log of SQLite has grown by this, it is checkpointed without disturbing
+/// anybody...
 const PASSIVE_BYTES: u64 = 4 * 1024 * 1024;
-/// ...and one of this size under the reader gate, which also truncates it.
-const TRUNCATE_BYTES: u64 = 32 * 1024 * 1024;
+/// ...and one of this size under the reader gate, which also truncates it; so is one beyond
+/// [`PASSIVE_BYTES`] once the writes have stopped.
+const TRUNCATE_BYTES: u64 = 16 * 1024 * 1024;
+/// How long after a truncation that reads prevented the next one is tried while nothing is written.
+const TRUNCATE_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the reader gate waits for the reads that are running.
 const GATE_WAIT: Duration = Duration::from_millis(100);
@@ -39,6 +43,17 @@ struct MaintenanceTask {
     addresses: Addresses,
     max_log_bytes: u64,
     stop: watch::Receiver<bool>,
+}
+
+/// What was found when a checkpoint was last considered.
+#[derive(Default)]
+struct LastCheckpoint {
+    /// How far the write-ahead log had grown at the last checkpoint.
+    wal: u64,
+    /// The applied index a moment ago.
+    applied: u64,
+    /// When reads prevented the last truncation.
+    prevented: Option<Instant>,
 }
 
 impl Maintenance {
@@ -81,8 +96,7 @@ impl MaintenanceTask {
         let mut metrics = self.raft.server_metrics();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // How far the WAL had grown at the last passive checkpoint.
-        let mut checkpointed_at = 0;
+        let mut last = LastCheckpoint::default();
         loop {
             tokio::select! {
                 biased;
@@ -109,7 +123,7 @@ impl MaintenanceTask {
                         self.stop_raft().await;
                         return self.wait_for_stop().await;
                     }
-                    checkpointed_at = self.checkpoint(checkpointed_at).await;
+                    self.checkpoint(&mut last).await;
                     self.purge().await;
                 }
             }
@@ -128,28 +142,31 @@ impl MaintenanceTask {
         }
     }
 
-    async fn checkpoint(&self, checkpointed_at: u64) -> u64 {
+    async fn checkpoint(&self, last: &mut LastCheckpoint) {
         let wal = self.database.wal_bytes();
-        if wal < checkpointed_at {
-            return wal;
-        }
-        if wal < checkpointed_at + PASSIVE_BYTES {
-            return checkpointed_at;
+        let applied = self.database.applied_index();
+        let at_rest = std::mem::replace(&mut last.applied, applied) == applied
+            && last.prevented.is_none_or(|at| at.elapsed() >= TRUNCATE_AGAIN);
+        last.wal = last.wal.min(wal);
+        let grown = wal >= last.wal + PASSIVE_BYTES;
+        let truncate = grown && wal >= TRUNCATE_BYTES || at_rest && wal >= PASSIVE_BYTES;
+        if !grown && !truncate {
+            return;
         }
         let database = self.database.clone();
         let done = tokio::task::spawn_blocking(move || {
-            if wal >= TRUNCATE_BYTES {
-                database.checkpoint_truncate(GATE_WAIT).map(drop)
+            if truncate {
+                database.checkpoint_truncate(GATE_WAIT)
             } else {
-                database.checkpoint().map(drop)
+                database.checkpoint().map(|_| true)
             }
         });
         match done.await {
-            Ok(Ok(())) => {}
+            Ok(Ok(done)) => last.prevented = (!done).then(Instant::now),
             Ok(Err(e)) => tracing::warn!(error = %e, "a checkpoint failed"),
             Err(e) => tracing::error!(error = %e, "a checkpoint panicked"),
         }
-        wal
+        last.wal = wal;
     }
 
     /// Purges the log once it is too large: first the state machine makes what it has applied

@@ -54,7 +54,7 @@ public struct Config: Sendable, Hashable {
     public var timeout: TimeInterval?
     /// The level of reads that do not name one.
     public var consistency: Consistency
-    /// Bytes of log after which its applied and durable part is purged; 64 MiB by default.
+    /// Bytes of log after which its applied and durable part is purged; 32 MiB by default.
     public var maxLogBytes: UInt64?
     /// How often this node, while it leads, has all replicas hash their content and compare (at
     /// least 1); by default never. `Status.divergence` says what was found.

@@ -51,7 +51,7 @@ public enum class Consistency {
  * @property timeout how long `open` waits until the node has joined and can serve, and the default
  *   deadline of every call; 10 seconds by default, a day at most.
  * @property consistency the level of reads that do not name one.
- * @property maxLogBytes bytes of log after which its applied and durable part is purged; 64 MiB by
+ * @property maxLogBytes bytes of log after which its applied and durable part is purged; 32 MiB by
  *   default.
  * @property checkInterval how often this node has all replicas hash their content and compare while
  *   it leads (at least a second); by default never. [Status.divergence] says what was found.
