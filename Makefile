@@ -10,6 +10,7 @@
 # make kotlin-flat        10,000 opens and 100,000 calls from Kotlin, with memory and descriptors
 # make bench              Quorumlite beside plain SQLite, hiqlite and rqlite, and the figures of
 #                         docs/performance.md (make bench-report); BENCH_FLAGS=--help for options
+# make bench-python       local reads from Python beside the standard library's sqlite3
 # make bench-lint         the lints of benchmarks/, which needs hiqlite to be built
 #
 # A fresh machine needs Rust, Python 3.10+ and a C compiler; the rest goes into .venv and target.
@@ -84,7 +85,7 @@ BENCH_RESULTS := benchmarks/results.json
 	demo-mixed \
 	swift-toolchain swift-package swift-lint swift-test swift-flat swift-fresh-test \
 	swift-example swift-example-test swift-skipped \
-	flat fuzz-determinism bench-apply bench bench-build bench-report bench-lint check-tools clean-venv
+	flat fuzz-determinism bench-apply bench bench-build bench-python bench-report bench-lint check-tools clean-venv
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/package $(STAMPS)/data
@@ -178,6 +179,10 @@ bench: bench-build
 		$(if $(filter yes,$(BENCH_HIQLITE)),--hiqlite $(BENCH_TARGET)/release/hiqlite-subject) \
 		--json $(BENCH_RESULTS) $(BENCH_FLAGS)
 	@echo "== make bench-report puts these figures into docs/performance.md"
+
+# Reads from Python beside the standard library's sqlite3.
+bench-python: $(STAMPS)/package
+	$(BIN)/python benchmarks/python_reads.py
 
 bench-report:
 	$(PYTHON) benchmarks/report.py write $(BENCH_RESULTS) docs
