@@ -1,7 +1,7 @@
 """Local point reads from Python: Quorumlite beside the standard library's sqlite3.
 
-Run with the interpreter that has the package (`make bench-python`). Both read the same 50,000 rows of
-200 bytes, picked at random, one caller; the rounds alternate, and the medians count.
+Run with the interpreter that has the package (`make bench-python`). Both read the same 50,000 rows
+of 200 bytes, picked at random, one caller; the rounds alternate, and the medians count.
 """
 
 import os
