@@ -3,6 +3,7 @@
 #
 # make demo-mixed         one cluster of a Python, a Node.js and a Kotlin process (KILLS=20 for long)
 # make fuzz-determinism   generated statements through a cluster, compared throughout
+# make python-free-threaded   the Python tests without a GIL, where there is a python3.14t
 # make swift-flat         many opens and calls from Swift, with figures of memory and descriptors
 # make flat               10,000 opens and 100,000 calls from Python and Node.js, with memory and
 #                         descriptors; make kotlin-flat and make swift-flat for the others
@@ -79,7 +80,8 @@ BENCH_HIQLITE ?= yes
 BENCH_TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BENCH_RESULTS := benchmarks/results.json
 
-.PHONY: demo test setup lint fmt rust-lint rust-test python-lint python-test conformance-test \
+.PHONY: demo test setup lint fmt rust-lint rust-test python-lint python-test python-free-threaded \
+	conformance-test \
 	example-test node-lint node-test node-example-test check-node node-skipped \
 	kotlin-test kotlin-fresh-test kotlin-example-test kotlin-flat kotlin-skipped check-kotlin \
 	demo-mixed \
@@ -204,6 +206,19 @@ python-lint: $(STAMPS)/tools
 python-test: $(STAMPS)/tools
 	@echo "== python: tests"
 	cd bindings-python && $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# Without a GIL, on an interpreter that `make test` does not ask for: its package is another one (not
+# abi3). The type checks are the same on every interpreter, and mypy may not be there for this one.
+FREE_THREADED_PYTHON ?= python3.14t
+FREE_THREADED_VENV := .venv-free-threaded
+python-free-threaded: export PYO3_PYTHON := $(abspath $(FREE_THREADED_VENV))/bin/python
+python-free-threaded:
+	@$(FREE_THREADED_PYTHON) -c 'import sys; sys.exit(sys._is_gil_enabled())' || { \
+		echo "$(FREE_THREADED_PYTHON) is not a free-threaded Python: install one, 3.14 or later, and" \
+			"say make python-free-threaded FREE_THREADED_PYTHON=..." >&2; exit 1; }
+	$(FREE_THREADED_PYTHON) -m venv $(FREE_THREADED_VENV)
+	$(PYO3_PYTHON) -m pip install --quiet --force-reinstall ./bindings-python 'pytest>=8'
+	cd bindings-python && $(PYO3_PYTHON) -m pytest --ignore tests/test_types.py $(PYTEST_FLAGS)
 
 # Memory and descriptors over many opens and calls, with figures.
 flat: $(STAMPS)/package $(NODE_STAMPS)/package

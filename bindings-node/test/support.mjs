@@ -25,18 +25,23 @@ export async function standalone(t, options = {}) {
   return node;
 }
 
-/** Addresses on loopback that nobody uses. */
+let candidate = process.pid * 61;
+
+/**
+ * Addresses on loopback that nobody uses. Their ports are below those that systems give to outgoing
+ * connections, one of which might take one before the node does.
+ */
 export async function freeAddresses(count) {
-  const servers = [];
-  for (let i = 0; i < count; i++) {
+  const addresses = [];
+  while (addresses.length < count) {
+    const port = 12_000 + (candidate++ % 20_000);
     const server = createServer();
-    await new Promise((resolve, reject) => {
-      server.once("error", reject).listen(0, "127.0.0.1", resolve);
+    const free = await new Promise((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
     });
-    servers.push(server);
+    if (free) addresses.push(`127.0.0.1:${port}`);
   }
-  const addresses = servers.map((s) => `127.0.0.1:${s.address().port}`);
-  await Promise.all(servers.map((s) => new Promise((resolve) => s.close(resolve))));
   return addresses;
 }
 

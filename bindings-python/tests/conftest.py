@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +20,12 @@ HANG = 60.0
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_configure() -> None:
+    """On a free-threaded interpreter (make python-free-threaded) the package leaves the GIL off."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED") and sys._is_gil_enabled():
+        raise pytest.UsageError("importing quorumlite has turned the GIL on")
+
+
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[quorumlite.Node]:
     """A standalone node with a table `t(id, v)`."""
@@ -25,16 +34,27 @@ def node(tmp_path: Path) -> Iterator[quorumlite.Node]:
         yield n
 
 
+_candidates = itertools.count(os.getpid() * 61)
+
+
+def find_free_port() -> int:
+    """A port of loopback at which nothing listens.
+
+    It is below those that systems give to outgoing connections, one of which might take it before
+    the node does.
+    """
+    for candidate in _candidates:
+        port = 12_000 + candidate % 20_000
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always another candidate")
+
+
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Ports at which nothing listens."""
-
-    def find() -> int:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            return int(s.getsockname()[1])
-
-    return find
+    return find_free_port
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import quorumlite
+from conftest import find_free_port
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "conformance"))
 
@@ -42,11 +42,7 @@ def case_parameters() -> list[object]:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, quorumlite.Node]]:
     """Three nodes in this process, `n1` being the first of the cluster."""
     directory = tmp_path_factory.mktemp("conformance")
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in NODE_IDS]
-        for reserved in sockets:
-            reserved.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{reserved.getsockname()[1]}" for reserved in sockets]
+    addresses = [f"127.0.0.1:{find_free_port()}" for _ in NODE_IDS]
     with ExitStack() as opened:
         nodes = {}
         for node_id, address in zip(NODE_IDS, addresses, strict=True):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import quorumlite
+from conftest import RunPython, check
 from quorumlite import _errors
 
 NAN = float("nan")
@@ -100,11 +100,29 @@ def test_directory_that_cannot_be(where: str) -> None:
     assert type(e.value) is not quorumlite.InternalError
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_directory_without_permission(tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0o500)
-    with pytest.raises(quorumlite.Error, match="closed"):
-        quorumlite.open(tmp_path / "closed" / "n")
+def test_directory_without_permission(run_python: RunPython) -> None:
+    said = check(
+        run_python(
+            """
+            import os, tempfile, quorumlite
+            if os.geteuid() == 0:
+                # Root may write everywhere. Only now: another user may be unable to import.
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            with tempfile.TemporaryDirectory() as place:
+                quorumlite.open(place + "/n").close()
+                os.mkdir(place + "/closed", mode=0o500)
+                try:
+                    quorumlite.open(place + "/closed/n")
+                except quorumlite.Error as e:
+                    print(type(e).__name__, e.code, e)
+                assert not os.listdir(place + "/closed")
+            """
+        )
+    )
+    assert said.startswith("ConfigError CONFIG_PERMISSION")
+    assert "/closed/n; choose" in said
 
 
 # SQL that fails: the statement and its parameters, the exception, its code and SQLite's.

@@ -228,6 +228,45 @@ def test_threads_share_a_node(node: quorumlite.Node) -> None:
     assert node.query("SELECT count(*), min(id), max(id) FROM t") == [(400, 0, 399)]
 
 
+def test_threads_share_what_a_query_gave(node: quorumlite.Node) -> None:
+    """An iterator that many threads draw from gives each row to one of them."""
+    node.execute(
+        "INSERT INTO t WITH RECURSIVE n(i) AS"
+        " (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 19999) SELECT i, 'x' FROM n"
+    )
+    rows = node.query("SELECT id, v FROM t ORDER BY id")
+    drawn: list[list[int]] = [[] for _ in range(8)]
+    failures: list[BaseException] = []
+    iterator = iter(rows)
+    begin = threading.Barrier(len(drawn))
+
+    def draw(mine: list[int]) -> None:
+        try:
+            begin.wait()
+            for row in iterator:
+                mine.append(row["id"])
+                # The names are made by whoever asks first.
+                assert rows.columns == tuple(row.keys()) == ("id", "v")
+                assert rows[row["id"]] == tuple(row)
+        except BaseException as e:
+            failures.append(e)
+
+    threads = [threading.Thread(target=draw, args=(mine,)) for mine in drawn]
+    # As often as an interpreter with a GIL can be made to switch.
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert failures == []
+    assert sorted(i for mine in drawn for i in mine) == list(range(20_000))
+    assert all(mine == sorted(mine) for mine in drawn)
+
+
 def test_public_names_are_documented() -> None:
     assert quorumlite.__version__.count(".") == 2
     for name in quorumlite.__all__:
@@ -244,10 +283,3 @@ def test_public_names_are_documented() -> None:
         assert "ancelled does not mean not written" in said
     assert quorumlite.open.__doc__ is not None
     assert "another SQLite in the same process" in quorumlite.open.__doc__
-
-
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="there were no free-threaded builds")
-def test_import_leaves_the_gil_off(run_python: RunPython) -> None:
-    script = "import sys; before = sys._is_gil_enabled(); import quorumlite; "
-    script += "assert sys._is_gil_enabled() == before"
-    check(run_python(script))

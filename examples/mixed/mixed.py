@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -190,11 +191,15 @@ class Story:
 
 
 def free_addresses(count: int) -> list[str]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    """Below the ports that systems give to outgoing connections, which might take them first."""
+    addresses: list[str] = []
+    candidates = itertools.count(os.getpid() * 61)
+    while len(addresses) < count:
+        address = ("127.0.0.1", 12_000 + next(candidates) % 20_000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(address)
+            addresses.append(f"{address[0]}:{address[1]}")
+    return addresses
 
 
 def main() -> None:

@@ -343,10 +343,14 @@ class Progress:
 
 
 def free_addresses(count: int) -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
+    """Below the ports that systems give to outgoing connections, which might take them first."""
+    addresses: list[str] = []
+    candidates = itertools.count(os.getpid() * 61)
+    while len(addresses) < count:
+        address = ("127.0.0.1", 12_000 + next(candidates) % 20_000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(address)
+            addresses.append(f"{address[0]}:{address[1]}")
     return addresses
 
 

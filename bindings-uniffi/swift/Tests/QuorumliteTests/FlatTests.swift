@@ -7,6 +7,9 @@
     /// Memory and file descriptors stay flat. Longer: QUORUMLITE_FLAT_OPENS=10000
     /// QUORUMLITE_FLAT_CALLS=100000.
     final class FlatTests: NodeTestCase {
+        // What is kept in memory of a log of the usual 64 MiB would grow for some 200,000 writes.
+        private static let smallLog: UInt64 = 2 << 20
+
         private struct Figures: Codable {
             let rssKiB: Int
             /// Without the pages of mapped files, such as the database's.
@@ -52,14 +55,17 @@
             let dir = try directory()
             let count = setting("QUORUMLITE_FLAT_OPENS", default: 300)
             try await flat("opens", count: count, allowKiB: 20_000) { i in
-                let node = try await Quorumlite.open(Config(directory: "\(dir)/n\(i % 4)"))
+                let node = try await Quorumlite.open(
+                    Config(directory: "\(dir)/n\(i % 4)", maxLogBytes: Self.smallLog))
                 if i % 3 == 0 { _ = try await node.query("SELECT 1") }
                 try await node.shutdown()
             }
         }
 
         func testCalls() async throws {
-            let node = try await standalone()
+            let config = Config(
+                directory: try directory() + "/n", timeout: 30, maxLogBytes: Self.smallLog)
+            let node = try await open(config)
             try await node.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)")
             let count = setting("QUORUMLITE_FLAT_CALLS", default: 20_000)
             let blob = Data(repeating: 7, count: 2000)

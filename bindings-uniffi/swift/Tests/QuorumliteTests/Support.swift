@@ -61,30 +61,33 @@ class NodeTestCase: XCTestCase {
     }
 }
 
-/// Addresses on loopback that nobody uses.
+/// Addresses on loopback that nobody uses. Their ports are below those that systems give to outgoing
+/// connections, one of which might take one before the node does.
 func freeAddresses(_ count: Int) throws -> [String] {
-    var sockets: [Int32] = []
-    defer {
-        for socket in sockets { _ = close(socket) }
+    var ports: Set<UInt16> = []
+    while ports.count < count {
+        let port = UInt16.random(in: 12_000..<32_000)
+        if try isFree(port) { ports.insert(port) }
     }
-    return try (0..<count).map { _ in
-        #if canImport(Glibc)
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        #else
-            let descriptor = socket(AF_INET, SOCK_STREAM, 0)
-        #endif
-        sockets.append(descriptor)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let failed = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, size) != 0 || getsockname(descriptor, $0, &size) != 0
-            }
+    return ports.map { "127.0.0.1:\($0)" }
+}
+
+private func isFree(_ port: UInt16) throws -> Bool {
+    #if canImport(Glibc)
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    #else
+        let descriptor = socket(AF_INET, SOCK_STREAM, 0)
+    #endif
+    if descriptor < 0 { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
+    defer { _ = close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    return withUnsafePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
         }
-        if failed { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
-        return "127.0.0.1:\(UInt16(bigEndian: address.sin_port))"
     }
 }
 

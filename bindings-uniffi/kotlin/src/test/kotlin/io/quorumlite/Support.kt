@@ -2,10 +2,12 @@
 
 package io.quorumlite
 
+import java.io.IOException
 import java.net.InetAddress
 import java.net.ServerSocket
 import java.nio.file.Path
 import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicInteger
 import kotlin.io.path.createTempFile
 import kotlin.io.path.deleteIfExists
 import kotlin.io.path.readText
@@ -40,11 +42,25 @@ internal suspend fun standalone(dir: Path, body: suspend (Node) -> Unit) {
     }
 }
 
-/** Addresses on loopback that nobody uses. */
-internal fun freeAddresses(count: Int): List<String> {
-    val sockets = List(count) { ServerSocket(0, 1, InetAddress.getLoopbackAddress()) }
-    return sockets.map { "127.0.0.1:${it.localPort}" }.also { sockets.forEach(ServerSocket::close) }
-}
+private val candidate = AtomicInteger((ProcessHandle.current().pid() * 61 % 20_000).toInt())
+
+/**
+ * Addresses on loopback that nobody uses. Their ports are below those that systems give to outgoing
+ * connections, one of which might take one before the node does.
+ */
+internal fun freeAddresses(count: Int): List<String> =
+    generateSequence { 12_000 + candidate.getAndIncrement() % 20_000 }
+        .filter { port ->
+            try {
+                ServerSocket(port, 1, InetAddress.getLoopbackAddress()).close()
+                true
+            } catch (e: IOException) {
+                false
+            }
+        }
+        .take(count)
+        .map { "127.0.0.1:$it" }
+        .toList()
 
 /** Three nodes in this process for [body], by id, n1 being the first. */
 internal suspend fun cluster(dir: Path, body: suspend (Map<String, Node>) -> Unit) {
