@@ -15,6 +15,7 @@
 mod calls;
 mod cluster_walk;
 mod failing_disk;
+mod failing_member;
 mod ledger;
 mod model;
 mod power_cut;
