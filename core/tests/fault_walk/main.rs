@@ -14,6 +14,7 @@
 
 mod calls;
 mod cluster_walk;
+mod cut_transaction;
 mod failing_disk;
 mod failing_member;
 mod ledger;
