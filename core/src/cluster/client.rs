@@ -180,6 +180,11 @@ impl ClusterCore {
             Ok(body) => Attempt::Done(decode(body)),
             Err(CallError::NotSent(e)) => Attempt::NotSent(e),
             Err(CallError::Lost(e) | CallError::TimedOut(e)) => Attempt::Unknown(e),
+            // It has stopped, because of its disk for example: that is not the end of this node, and
+            // another one will lead.
+            Err(CallError::Remote(e)) if e.kind() == ErrorKind::Unavailable && !e.retryable() => {
+                Attempt::Unknown(e)
+            }
             Err(CallError::Remote(e)) => classify(Err(e)),
         }
     }

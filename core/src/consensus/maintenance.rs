@@ -119,7 +119,7 @@ impl MaintenanceTask {
                         let text = format!("{} was removed", file.display());
                         self.log.give_up(&io::Error::new(io::ErrorKind::NotFound, text));
                     }
-                    if self.log.error().is_some() {
+                    if self.log.error().is_some() || self.database.failure().is_some() {
                         self.stop_raft().await;
                         return self.wait_for_stop().await;
                     }

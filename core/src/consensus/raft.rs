@@ -236,7 +236,8 @@ impl Consensus {
 
     /// Why this node has stopped, if it has.
     pub(crate) fn failure(&self) -> Option<Error> {
-        self.failure.borrow().clone().or_else(|| self.log.error())
+        let applying = self.failure.borrow().clone();
+        applying.or_else(|| self.log.error()).or_else(|| self.database.failure())
     }
 
     fn stopped(&self, e: &dyn std::fmt::Display) -> Error {

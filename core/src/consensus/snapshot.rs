@@ -77,6 +77,7 @@ pub(super) fn storage_failed(path: &Path, e: std::io::Error) -> Error {
         "STORAGE_FAILED",
         format!("cannot write {}: {e}; is the disk full?", path.display()),
     )
+    .with_retryable(false)
     .with_source(e)
 }
 

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use rusqlite::ffi;
 
-use super::{context, disk_full};
+use super::{context, disk_full, new_names};
 use crate::error::{Error, ErrorKind};
 
 const NAME: &CStr = c"quorumlite";
@@ -76,7 +76,7 @@ fn register() -> Option<DefaultVfs> {
 }
 
 /// Opens as the default VFS does, and watches the file's writes. Those to a write-ahead log wait for
-/// the end of their transaction.
+/// the end of their transaction. The name of a new file is durable on return.
 unsafe extern "C" fn open(
     vfs: *mut ffi::sqlite3_vfs,
     name: ffi::sqlite3_filename,
@@ -88,11 +88,25 @@ unsafe extern "C" fn open(
     // SAFETY: the arguments are SQLite's own, for a VFS that has all that the default one has.
     unsafe {
         let Some(open) = (**default).xOpen else { return ffi::SQLITE_CANTOPEN };
+        let folder = new_names::folder_of_new(name, flags);
         let code = open(vfs, name, file, flags, flags_out);
-        if code == ffi::SQLITE_OK {
-            disk_full::watch(file, flags & ffi::SQLITE_OPEN_WAL != 0);
+        if code != ffi::SQLITE_OK {
+            return code;
         }
-        code
+        if let Some(folder) = folder
+            && !new_names::sync(&folder)
+        {
+            if let Some(methods) = (*file).pMethods.as_ref()
+                && let Some(close) = methods.xClose
+            {
+                close(file);
+            }
+            // So that SQLite does not close it again.
+            (*file).pMethods = std::ptr::null();
+            return ffi::SQLITE_IOERR_DIR_FSYNC;
+        }
+        disk_full::watch(file, flags & ffi::SQLITE_OPEN_WAL != 0);
+        ffi::SQLITE_OK
     }
 }
 

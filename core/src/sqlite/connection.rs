@@ -57,9 +57,7 @@ pub(crate) fn open_writer(path: &Path) -> crate::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = open(path, flags)?;
     conn.busy_timeout(Duration::from_secs(5)).map_err(error::internal)?;
-    let mode: String = conn
-        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-        .map_err(error::internal)?;
+    let mode = write_ahead_mode(&conn).map_err(error::internal)?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(Error::new(
             ErrorKind::Unavailable,
@@ -81,6 +79,17 @@ pub(crate) fn open_writer(path: &Path) -> crate::Result<Connection> {
     budget::install(&mut conn)?;
     authorizer::install(&mut conn, Role::Writer)?;
     Ok(conn)
+}
+
+/// Asks for write-ahead logging and says which mode the connection has now.
+fn write_ahead_mode(conn: &Connection) -> rusqlite::Result<String> {
+    let mut statement = conn.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = statement.query([])?;
+    let mode = rows.next()?.map_or_else(|| Ok(String::new()), |row| row.get(0))?;
+    // The row comes before the commit that changes the file: only the end of the statement says
+    // whether that succeeded.
+    while rows.next()?.is_some() {}
+    Ok(mode)
 }
 
 /// Opens a connection that answers queries. The file must exist, in WAL mode.

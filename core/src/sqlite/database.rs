@@ -115,6 +115,11 @@ impl Database {
         *self.shared.durable.lock()
     }
 
+    /// Why nothing may be written to the database any more, if that is so.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.shared.failed.lock().clone()
+    }
+
     /// The size of SQLite's write-ahead log, in bytes.
     pub(crate) fn wal_bytes(&self) -> u64 {
         fs::metadata(&self.shared.files.wal).map_or(0, |m| m.len())

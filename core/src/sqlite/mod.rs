@@ -21,6 +21,7 @@ mod install;
 mod internal;
 mod math;
 mod meta;
+mod new_names;
 mod precheck;
 mod readers;
 mod recent;

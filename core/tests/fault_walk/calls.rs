@@ -64,6 +64,10 @@ struct State {
     calls: usize,
     syncs: usize,
     injected: usize,
+    /// What the first call that failed was to change.
+    failed: Option<(&'static str, PathBuf)>,
+    /// What the script is doing.
+    doing: &'static str,
 }
 
 /// Watches a directory until it is dropped.
@@ -95,6 +99,22 @@ impl Watch {
     /// How many calls have failed so far.
     pub fn injected(&self) -> usize {
         lock(&self.0.state).injected
+    }
+
+    /// From here on the disk fails, with calls and syncs counted from here.
+    pub fn arm(&self, fault: Fault) {
+        let mut state = lock(&self.0.state);
+        (state.calls, state.syncs, state.fault) = (0, 0, Some(fault));
+    }
+
+    /// Says what the script does from here on.
+    pub fn doing(&self, what: &'static str) {
+        lock(&self.0.state).doing = what;
+    }
+
+    /// What the script did when the first call failed, and which file or folder it was to change.
+    pub fn failed(&self) -> Option<(&'static str, PathBuf)> {
+        lock(&self.0.state).failed.clone()
     }
 
     /// The disk at the beginning, and what was done since.
@@ -129,8 +149,8 @@ enum Kind {
 }
 
 impl State {
-    /// The error with which the call fails, if it does.
-    fn injected(&mut self, kind: Kind) -> Option<c_int> {
+    /// The error with which a call that concerns `target` fails, if it does.
+    fn injected(&mut self, kind: Kind, target: &Target) -> Option<c_int> {
         self.calls += 1;
         if matches!(kind, Kind::Sync) {
             self.syncs += 1;
@@ -142,6 +162,13 @@ impl State {
             _ => return None,
         };
         self.injected += 1;
+        if self.failed.is_none() {
+            let path = match target {
+                Target::Dir(path) => Some(path),
+                Target::File(id) => self.ids.iter().find(|(_, i)| *i == id).map(|(path, _)| path),
+            };
+            self.failed = Some((self.doing, path.cloned().unwrap_or_default()));
+        }
         Some(error)
     }
 }
@@ -217,7 +244,7 @@ unsafe fn open_file(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t)
     let known = state.ids.get(&path).copied();
     if known.is_none()
         && flags & libc::O_CREAT != 0
-        && let Some(error) = state.injected(Kind::Grow)
+        && let Some(error) = state.injected(Kind::Grow, &Target::Dir(path.clone()))
     {
         return fail(error) as c_int;
     }
@@ -280,7 +307,9 @@ unsafe fn write_file(fd: c_int, data: *const c_void, len: size_t, at: Option<u64
     let offset = at.unwrap_or_else(|| unsafe { libc::lseek64(fd, 0, libc::SEEK_CUR) } as u64);
     let end = offset + len as u64;
     let grows = end > state.lens.get(&id).copied().unwrap_or(0);
-    if let Some(error) = state.injected(if grows { Kind::Grow } else { Kind::Other }) {
+    if let Some(error) =
+        state.injected(if grows { Kind::Grow } else { Kind::Other }, &Target::File(id))
+    {
         return fail(error) as ssize_t;
     }
     let done = real();
@@ -298,12 +327,12 @@ fn sync_file(fd: c_int, real: c_long) -> c_int {
     // SAFETY: a descriptor is all that it takes.
     let Some(open) = watched(fd) else { return unsafe { libc::syscall(real, fd) } as c_int };
     let mut state = lock(&open.recorder.state);
-    let error = state.injected(Kind::Sync);
+    let error = state.injected(Kind::Sync, &open.target);
     match (open.target, error) {
         (Target::File(id), Some(_)) => state.ops.push(Op::FailedSync(id)),
         (Target::File(id), None) => state.ops.push(Op::Sync(id)),
         (Target::Dir(path), None) => state.ops.push(Op::SyncDir(path)),
-        (Target::Dir(_), Some(_)) => {}
+        (Target::Dir(path), Some(_)) => state.ops.push(Op::FailedSyncDir(path)),
     }
     // The power that fails is not that of this machine: its disk need not be waited for.
     error.map_or(0, |error| fail(error) as c_int)
@@ -315,7 +344,9 @@ fn truncate_file(fd: c_int, len: off64_t) -> c_int {
     let Some(Open { recorder, target: Target::File(id) }) = watched(fd) else { return real() };
     let mut state = lock(&recorder.state);
     let grows = len as u64 > state.lens.get(&id).copied().unwrap_or(0);
-    if let Some(error) = state.injected(if grows { Kind::Grow } else { Kind::Other }) {
+    if let Some(error) =
+        state.injected(if grows { Kind::Grow } else { Kind::Other }, &Target::File(id))
+    {
         return fail(error) as c_int;
     }
     let done = real();
@@ -335,7 +366,7 @@ fn change_name(
 ) -> c_int {
     let Some((recorder, path)) = found.filter(|(_, path)| !is_ignored(path)) else { return real() };
     let mut state = lock(&recorder.state);
-    if let Some(error) = state.injected(kind) {
+    if let Some(error) = state.injected(kind, &Target::Dir(path.clone())) {
         return fail(error) as c_int;
     }
     let done = real();

@@ -14,7 +14,9 @@
 
 mod calls;
 mod cluster_walk;
+mod cut_transaction;
 mod failing_disk;
+mod failing_member;
 mod ledger;
 mod model;
 mod power_cut;

@@ -25,6 +25,8 @@ pub enum Op {
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
     SyncDir(PathBuf),
+    /// As [`Op::FailedSync`]: no later sync makes these names durable.
+    FailedSyncDir(PathBuf),
     /// Not of the disk: what the script has reached.
     Mark(Mark),
 }
@@ -45,7 +47,7 @@ pub enum Mark {
 impl Op {
     /// Whether what came before may matter for what is there after a power cut.
     pub fn is_sync_point(&self) -> bool {
-        matches!(self, Op::Sync(_) | Op::FailedSync(_) | Op::SyncDir(_))
+        matches!(self, Op::Sync(_) | Op::FailedSync(_) | Op::SyncDir(_) | Op::FailedSyncDir(_))
     }
 }
 
@@ -173,6 +175,7 @@ impl Disk {
                 }
             }
             Op::FailedSync(id) => self.file(*id).unsynced.clear(),
+            Op::FailedSyncDir(dir) => self.unsynced_names.retain(|change| !change.concerns(dir)),
             Op::SyncDir(dir) => {
                 let mut later: Vec<NameChange> = Vec::new();
                 for change in std::mem::take(&mut self.unsynced_names) {
