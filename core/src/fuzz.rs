@@ -69,6 +69,12 @@ fn number(variable: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{variable}={value:?} is no number")))
 }
 
+/// How many cases a property test has: `PROPTEST_CASES`, where a test that is slow (under valgrind, say)
+/// asks for fewer, or `usual`.
+pub(crate) fn cases(usual: u32) -> u32 {
+    number("PROPTEST_CASES").and_then(|n| u32::try_from(n).ok()).unwrap_or(usual)
+}
+
 /// Runs random cases until the time is up. A case that panics is named by its seed.
 pub(crate) fn run(name: &str, mut case: impl FnMut(&mut Random)) {
     let time = number("QUORUMLITE_FUZZ_SECONDS").map_or(MOMENT, Duration::from_secs);

@@ -222,7 +222,11 @@ fn run(rounds: &[Round], seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: crate::fuzz::cases(1000),
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn crashes_lose_nothing_acknowledged(

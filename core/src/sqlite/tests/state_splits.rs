@@ -146,7 +146,10 @@ fn text(results: Vec<Vec<CommandResult>>) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(crate::fuzz::cases(48))
+    })]
 
     #[test]
     fn all_ways_to_apply_a_log_end_up_equal(log in prop_oneof![a_log(true), a_log(false)], events in events()) {
