@@ -23,6 +23,8 @@ const PASSIVE_BYTES: u64 = 4 * 1024 * 1024;
 /// ...and one of this size under the reader gate, which also truncates it; so is one beyond
 /// [`PASSIVE_BYTES`] once the writes have stopped.
 const TRUNCATE_BYTES: u64 = 16 * 1024 * 1024;
+/// Where reads keep it from being truncated until it is this large, they are interrupted.
+const INTERRUPT_BYTES: u64 = 128 * 1024 * 1024;
 /// How long after a truncation that reads prevented the next one is tried while nothing is written.
 const TRUNCATE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -155,7 +157,9 @@ impl MaintenanceTask {
         }
         let database = self.database.clone();
         let done = tokio::task::spawn_blocking(move || {
-            if truncate {
+            if wal >= INTERRUPT_BYTES {
+                database.checkpoint_interrupting(GATE_WAIT)
+            } else if truncate {
                 database.checkpoint_truncate(GATE_WAIT)
             } else {
                 database.checkpoint().map(|_| true)

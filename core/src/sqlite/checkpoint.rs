@@ -163,13 +163,27 @@ impl Database {
     /// # Errors
     /// `Closed`, or the disk failed and this node must stop.
     pub(crate) fn checkpoint_truncate(&self, wait: Duration) -> Result<bool> {
+        self.truncate(wait, false)
+    }
+
+    /// As [`Database::checkpoint_truncate`], but reads that have not ended after `wait` are
+    /// interrupted. They begin again by themselves, once; the second time they fail with
+    /// `BUSY_READ_INTERRUPTED`. That is what caps the life of a read transaction.
+    ///
+    /// # Errors
+    /// As [`Database::checkpoint_truncate`].
+    pub(crate) fn checkpoint_interrupting(&self, wait: Duration) -> Result<bool> {
+        self.truncate(wait, true)
+    }
+
+    fn truncate(&self, wait: Duration, interrupt: bool) -> Result<bool> {
         self.shared.check()?;
         let checkpointer = self.shared.checkpointer.lock();
         checkpointer.check_open()?;
         if checkpointer.image.strong_count() > 0 {
             return Ok(false);
         }
-        Ok(checkpointer.emptied(&self.shared, wait, false, || Ok(()))?.is_some())
+        Ok(checkpointer.emptied(&self.shared, wait, interrupt, || Ok(()))?.is_some())
     }
 }
 

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use super::checkpoint::Checkpointer;
 use super::internal::{self, node_error};
 use super::meta::{Applied, Position};
-use super::readers::Readers;
+use super::readers::{self, Readers};
 use super::recent::{Limits, Recent};
 use super::writer::Writer;
 use super::{connection, content_hash};
@@ -28,6 +28,8 @@ const INCOMING: &str = "incoming.image";
 
 /// The longest that hashing the content may take.
 const HASH_TIME: Duration = Duration::from_secs(3600);
+/// How often it is begun where checkpoints interrupt it.
+const HASH_ATTEMPTS: u32 = 5;
 
 /// The replica's database. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -156,19 +158,25 @@ impl Database {
         self.shared.checkpointer.try_lock()?.image.upgrade()?.position()
     }
 
-    /// A hash of the logical content (SHA-256, hexadecimal) and the applied index it belongs to.
+    /// A hash of the logical content (SHA-256, hexadecimal) and the applied index it belongs to. It
+    /// gives way to checkpoints that cannot wait any longer, and begins again then.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of reading; `Busy` where it had to give way several times.
     pub(crate) fn content_hash(&self) -> Result<(String, u64)> {
-        // It is a long read: a checkpoint would be in vain meanwhile.
-        let checkpointer = self.shared.checkpointer.lock();
-        checkpointer.check_open()?;
-        self.shared.readers.with_connection(Instant::now() + HASH_TIME, content_hash::content_hash)
+        for _ in 0..HASH_ATTEMPTS {
+            let deadline = Instant::now() + HASH_TIME;
+            let readers = &self.shared.readers;
+            match readers.with_connection(deadline, content_hash::content_hash) {
+                Err(e) if e.code() == "SQLITE_INTERRUPT" => {}
+                result => return result,
+            }
+        }
+        Err(readers::interrupted())
     }
 
-    /// As [`Database::content_hash`], giving way to checkpoints and installations: these end it.
-    /// Calls `begun` once what will be hashed is fixed.
+    /// As [`Database::content_hash`], but what it gives way to ends it. Calls `begun` once what will
+    /// be hashed is fixed.
     ///
     /// # Errors
     /// Those of reading; `SQLITE_INTERRUPT` where it gave way.

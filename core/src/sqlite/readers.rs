@@ -105,12 +105,7 @@ impl Readers {
                 return Err(timeout());
             }
             if interrupted {
-                return Err(Error::new(
-                    ErrorKind::Busy,
-                    "BUSY_READ_INTERRUPTED",
-                    "the read was ended to let a checkpoint complete, twice: ask for less at once, \
-                     or try again later",
-                ));
+                return Err(self::interrupted());
             }
             interrupted = true;
         }
@@ -230,6 +225,16 @@ impl Shared {
         conn.progress_handler(PROGRESS_INSTRUCTIONS, Some(must_end)).map_err(error::internal)?;
         Ok(conn)
     }
+}
+
+pub(super) fn interrupted() -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        "BUSY_READ_INTERRUPTED",
+        "the read took so long that SQLite's write-ahead log grew too large meanwhile, and was ended \
+         to let a checkpoint complete, more than once: ask for less at once, or try again when less \
+         is written",
+    )
 }
 
 fn timeout() -> Error {
