@@ -196,7 +196,8 @@ impl Scan {
     /// synced are written again.
     ///
     /// They may have been acknowledged: this relies on a disk that, losing its power, spoils no sector
-    /// that is written with the bytes that it has.
+    /// that is written with the bytes that it has. So does every append, which writes the sector again
+    /// that the frame before it ended in.
     fn make_durable(&self, bytes: &[u8], synced: u64) -> io::Result<()> {
         let garbage = format::used_len(bytes).saturating_sub(self.end as usize);
         if garbage > 0 {
