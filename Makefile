@@ -4,6 +4,8 @@
 # make demo-mixed         one cluster of a Python, a Node.js and a Kotlin process (KILLS=20 for long)
 # make fuzz-determinism   generated statements through a cluster, compared throughout
 # make python-free-threaded   the Python tests without a GIL, where there is a python3.14t
+# make memory-check       the tests of log/ and sqlite/ under valgrind, and those of log/
+#                         that Miri can run in minutes where it is installed
 # make swift-flat         many opens and calls from Swift, with figures of memory and descriptors
 # make flat               10,000 opens and 100,000 calls from Python and Node.js, with memory and
 #                         descriptors; make kotlin-flat and make swift-flat for the others
@@ -87,7 +89,7 @@ BENCH_RESULTS := benchmarks/results.json
 	demo-mixed \
 	swift-toolchain swift-package swift-lint swift-test swift-flat swift-fresh-test \
 	swift-example swift-example-test swift-skipped \
-	flat fuzz-determinism bench-apply bench bench-build bench-python bench-report bench-lint check-tools clean-venv
+	flat memory-check check-valgrind fuzz-determinism bench-apply bench bench-build bench-python bench-report bench-lint check-tools clean-venv
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/package $(STAMPS)/data
@@ -164,6 +166,28 @@ rust-test: $(STAMPS)/venv
 fuzz-determinism: $(STAMPS)/venv
 	QUORUMLITE_FUZZ_SECONDS=$(FUZZ_SECONDS) QUORUMLITE_FUZZ_STATEMENTS=$(FUZZ_STATEMENTS) \
 	cargo test $(CARGO_FLAGS) -p quorumlite --test determinism -- --nocapture
+
+# transport/ has no unsafe code, and valgrind does not follow the assembly of ring. No suppressions:
+# nothing was found. Cargo runs the tests under whatever this names.
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+RUNNER := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
+VALGRIND := valgrind --quiet --leak-check=full --show-leak-kinds=definite \
+	--errors-for-leak-kinds=definite --error-exitcode=9 --fair-sched=yes --num-callers=25
+MIRI_TESTS ?= log::tests::durability log::tests::recovery::a_frame
+
+memory-check: check-valgrind
+	@echo "== memory: valgrind"
+	PROPTEST_CASES=20 $(RUNNER)='$(VALGRIND)' cargo test $(CARGO_FLAGS) -p quorumlite --lib -- \
+		log:: --test-threads=2
+	PROPTEST_CASES=2 $(RUNNER)='$(VALGRIND)' cargo test $(CARGO_FLAGS) -p quorumlite --lib -- \
+		sqlite:: --skip endless --skip without_end --test-threads=2
+ifeq ($(shell cargo +nightly miri --version >/dev/null 2>&1 && echo yes),yes)
+	@echo "== memory: Miri"
+	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance' \
+		cargo +nightly miri test $(CARGO_FLAGS) -p quorumlite --lib -- $(MIRI_TESTS)
+else
+	@echo "== NOT CHECKED with Miri (rustup toolchain install nightly --component miri,rust-src)"
+endif
 
 bench-apply: $(STAMPS)/venv
 	cargo test $(CARGO_FLAGS) --release -p quorumlite --lib cost_of_applying -- --ignored --nocapture
@@ -324,6 +348,10 @@ check-kotlin:
 		echo "Maven is missing: apt-get install maven, or https://maven.apache.org" >&2; exit 1; }
 	@command -v javac >/dev/null || { \
 		echo "A JDK is missing: install version 17 or later (apt-get install default-jdk)" >&2; exit 1; }
+
+check-valgrind:
+	@command -v valgrind >/dev/null || { \
+		echo "valgrind is missing: apt-get install valgrind" >&2; exit 1; }
 
 clean-venv:
 	rm -rf $(VENV)
