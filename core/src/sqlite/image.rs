@@ -3,9 +3,9 @@
 
 use std::ffi::c_int;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How often it tries; from the middle on it interrupts reads.
 const ATTEMPTS: u32 = 20;
 
+/// How far SQLite's write-ahead log may grow while an image is read, in bytes, where the image is not
+/// longer than that itself. What has come over is not lost: the next image is compared with it.
+const HELD_UP: u64 = 1 << 30;
+
 /// The database file as it is after a complete checkpoint. While it lives, commits go into the
 /// write-ahead log only and no checkpoint is made, so do not keep it for longer than needed.
 #[derive(Clone)]
@@ -41,6 +45,9 @@ pub(super) struct ImageFile {
     applied: Applied,
     len: u64,
     page_size: u32,
+    wal: PathBuf,
+    /// It may not be read any more once the write-ahead log is longer than this.
+    held_up: u64,
 }
 
 impl Database {
@@ -50,6 +57,11 @@ impl Database {
     /// # Errors
     /// `Busy` where reads and writes never made way, `Closed`, or the disk failed.
     pub(crate) fn image(&self) -> Result<Image> {
+        self.image_holding_up(HELD_UP)
+    }
+
+    /// As [`Database::image`], with another limit to how much the image may hold up.
+    pub(super) fn image_holding_up(&self, bytes: u64) -> Result<Image> {
         let shared = &self.shared;
         shared.check()?;
         let mut checkpointer = shared.checkpointer.lock();
@@ -59,7 +71,7 @@ impl Database {
         }
         for attempt in 0..ATTEMPTS {
             let image = checkpointer.emptied(shared, PATIENCE, attempt >= ATTEMPTS / 2, || {
-                ImageFile::open(&shared.files, self.applied())
+                ImageFile::open(&shared.files, self.applied(), bytes)
             })?;
             if let Some(image) = image {
                 let image = Arc::new(image);
@@ -99,8 +111,17 @@ impl Image {
     /// The `len` bytes from `offset` on, fewer at the end of the image.
     ///
     /// # Errors
-    /// The disk failed.
+    /// `Busy` where too much was written since the image was made: checkpoints cannot wait for it any
+    /// longer, so it must go, and another one be asked for. Otherwise the disk failed.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        if fs::metadata(&self.0.wal).is_ok_and(|wal| wal.len() > self.0.held_up) {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "BUSY_IMAGE",
+                "more was written than a checkpoint may leave while a snapshot is sent: it begins \
+                 again with a new one",
+            ));
+        }
         let left = self.0.len.saturating_sub(offset);
         let len = usize::try_from(left).map_or(len, |left| left.min(len));
         let mut bytes = vec![0; len];
@@ -117,13 +138,14 @@ impl Image {
 }
 
 impl ImageFile {
-    fn open(files: &Files, applied: Applied) -> Result<ImageFile> {
+    fn open(files: &Files, applied: Applied, held_up: u64) -> Result<ImageFile> {
         let conn = connection::open_reader(&files.main)?;
         let len = main_size(&conn)?;
         let mut header = [0; HEADER];
         read_main(&conn, 0, &mut header)?;
         let page_size = check_header(&header, len)?;
-        Ok(ImageFile { conn: Mutex::new(conn), applied, len, page_size })
+        let (wal, held_up) = (files.wal.clone(), held_up.max(len));
+        Ok(ImageFile { conn: Mutex::new(conn), applied, len, page_size, wal, held_up })
     }
 
     pub(super) fn position(&self) -> Option<Position> {

@@ -115,6 +115,30 @@ fn truncating_checkpoints_succeed_under_hot_reads_and_writes() {
     assert_eq!(check, [[Value::Text("ok".into())]]);
 }
 
+/// While an image is read the write-ahead log cannot be emptied: that has an end.
+#[test]
+fn an_image_gives_way_when_too_much_is_written() {
+    let mut r = filled(10);
+    let image = r.db.image_holding_up(1 << 20).unwrap();
+    let mut written = 0;
+    let refused = loop {
+        match image.read(0, 4096) {
+            Ok(page) => assert_eq!(page.len(), 4096),
+            Err(e) => break e,
+        }
+        r.execute(&["INSERT INTO t(b) VALUES (zeroblob(50000))"]).unwrap();
+        written += 50_000;
+        assert!(written < 3 << 20, "the image goes on for ever");
+    };
+    assert_eq!((refused.kind(), refused.code()), (ErrorKind::Busy, "BUSY_IMAGE"));
+    assert!(refused.retryable() && written > 700_000, "{written}");
+    drop(image);
+    let image = r.db.image().unwrap();
+    assert_eq!(r.db.wal_bytes(), 0);
+    assert_eq!(image.position(), r.writer.applied().position);
+    image.read(0, 4096).unwrap();
+}
+
 #[test]
 fn an_image_is_the_state_at_its_position_while_writes_go_on() {
     let mut r = filled(2000);
