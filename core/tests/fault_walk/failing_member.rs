@@ -26,8 +26,10 @@ enum Victim {
     Follower,
 }
 
+type MakeFault = fn(usize) -> Fault;
+
 /// The kinds of failure, and the numbers of the calls at which they begin.
-const FAULTS: [(fn(usize) -> Fault, [usize; 3]); 3] =
+const FAULTS: [(MakeFault, [usize; 3]); 3] =
     [(Fault::Sync, [1, 4, 23]), (Fault::Io, [2, 9, 60]), (Fault::Space, [1, 8, 45])];
 
 fn state(node: &Node) -> &'static str {
