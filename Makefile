@@ -173,7 +173,9 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RUNNER := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 VALGRIND := valgrind --quiet --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --error-exitcode=9 --fair-sched=yes --num-callers=25
-MIRI_TESTS ?= log::tests::durability log::tests::recovery::a_frame
+MIRI_TESTS ?= log::tests::recovery::a_frame log::tests::recovery::a_newer log::tests::durability::a_failed \
+	log::tests::durability::callbacks log::tests::basics::a_new log::tests::basics::appends \
+	log::tests::basics::truncation
 
 memory-check: check-valgrind
 	@echo "== memory: valgrind"
