@@ -104,7 +104,7 @@ async fn slow_query(node: &Node) -> String {
 async fn hot_readers_do_not_let_the_write_ahead_log_grow_without_bound() {
     const WRITTEN: u64 = 300 * MIB;
     /// What reads may hold up, and what may be written until that is noticed.
-    const BOUND: u64 = (128 + 48) * MIB;
+    const BOUND: u64 = (128 + 96) * MIB;
     let dir = temporary();
     let config = Config::new(dir.path()).timeout(Duration::from_secs(120));
     let node = Node::open(config).await.expect("the node opens");
