@@ -46,6 +46,7 @@ impl Proposer {
             proposals,
             carried: None,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
+            gathered: 0,
             last_timestamp_us: 0,
             seed: SplitMix64(seed),
         };
@@ -77,6 +78,8 @@ struct ProposerTask {
     /// Was received but did not fit into the entry before.
     carried: Option<Proposal>,
     in_flight: Arc<Semaphore>,
+    /// Commands in the entry before.
+    gathered: usize,
     last_timestamp_us: i64,
     seed: SplitMix64,
 }
@@ -96,6 +99,11 @@ impl ProposerTask {
             Some(carried) => carried,
             None => self.proposals.recv().await?,
         };
+        if self.gathered > 1 {
+            // Callers that were answered together ask again together: they come first, or this entry
+            // would hold one of them and the others would wait for its sync.
+            tokio::task::yield_now().await;
+        }
         let mut bytes = first.bytes;
         let mut batch = vec![first];
         while batch.len() < MAX_COMMANDS {
@@ -107,6 +115,7 @@ impl ProposerTask {
             }
             batch.push(next);
         }
+        self.gathered = batch.len();
         Some(batch)
     }
 
