@@ -34,7 +34,7 @@ quorumlite-benchmarks [options]
   --systems LIST   of those that the first line of a run names (all that are there)
   --callers LIST   callers that write at the same time (1,16,64,256)
   --sizes LIST     sizes in MB of a database that is killed (10,500)
-  --large          adds 5000 to these: takes minutes and 15 GB
+  --large          adds 5000 to these, for Quorumlite alone: takes minutes and 6 GB
   --hiqlite FILE   the program made in benchmarks/hiqlite; hiqlite is left out without it
   --dir DIR        where the databases are made (the system's directory for temporary files, which
                    must be on a disk)
@@ -96,10 +96,7 @@ fn compare(words: impl Iterator<Item = String>) -> Result<()> {
     }
     let or =
         |given: Vec<u64>, default: &[u64]| if given.is_empty() { default.to_vec() } else { given };
-    let mut sizes = or(arguments.list("sizes")?, &[10, 500]);
-    if arguments.has("large") {
-        sizes.push(5000);
-    }
+    let sizes = or(arguments.list("sizes")?, &[10, 500]);
     let callers = or(arguments.list("callers")?, &[1, 16, 64, 256]);
     let parent = arguments.get("dir", std::env::temp_dir())?;
     std::fs::create_dir_all(&parent)?;
@@ -113,6 +110,7 @@ fn compare(words: impl Iterator<Item = String>) -> Result<()> {
         seconds: arguments.get("seconds", 1.0_f64)?.clamp(0.05, 600.0),
         callers: callers.into_iter().map(|n| n.clamp(1, 4096) as usize).collect(),
         sizes: sizes.into_iter().map(|mb| mb * 1_000_000).collect(),
+        large: arguments.has("large"),
         results: Results::default(),
     };
     let names: Vec<_> = run.systems.iter().map(|s| s.name).collect();

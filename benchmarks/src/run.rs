@@ -20,6 +20,8 @@ const LONG_PATIENCE: Duration = Duration::from_secs(1800);
 const READ_ROWS: usize = 50_000;
 /// Callers that write while a process is killed, and for how long they do.
 const STORM: (usize, Duration) = (16, Duration::from_millis(500));
+/// Bytes of the largest database that is killed.
+const LARGE: u64 = 5_000_000_000;
 /// Bytes of the database that is sent whole, and how long writes are measured without that.
 const SNAPSHOT: u64 = 500_000_000;
 const SNAPSHOT_SECONDS: f64 = 3.0;
@@ -44,6 +46,8 @@ pub struct Run {
     pub callers: Vec<usize>,
     /// Sizes of a database that is killed, in bytes.
     pub sizes: Vec<u64>,
+    /// Whether Quorumlite is killed with [`LARGE`], too: the others take too long with that.
+    pub large: bool,
     /// What came out.
     pub results: Results,
 }
@@ -76,7 +80,11 @@ impl Run {
         if self.wants("restart") {
             for bytes in self.sizes.clone() {
                 eprintln!("restart with {} MB", bytes / 1_000_000);
-                self.restart(bytes)?;
+                self.restart(bytes, &[Kind::Quorumlite, Kind::Hiqlite])?;
+            }
+            if self.large {
+                eprintln!("restart with {} MB", LARGE / 1_000_000);
+                self.restart(LARGE, &[Kind::Quorumlite])?;
             }
         }
         Ok(())
@@ -250,10 +258,9 @@ impl Run {
 
     /// Fills each database once, looks at the disk, then kills it in every round while it is written
     /// to, and starts it again.
-    fn restart(&mut self, bytes: u64) -> Result<()> {
+    fn restart(&mut self, bytes: u64, kinds: &[Kind]) -> Result<()> {
         let mut filled = Vec::new();
-        let measured =
-            |s: &&System| s.nodes == 1 && matches!(s.kind, Kind::Quorumlite | Kind::Hiqlite);
+        let measured = |s: &&System| s.nodes == 1 && kinds.contains(&s.kind);
         for system in self.systems.clone().iter().filter(measured) {
             let place = Place::new(system, &self.root, "restart")?;
             let command = system.command(&place, &self.hiqlite, None)?;
