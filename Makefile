@@ -192,7 +192,7 @@ else
 endif
 
 bench-apply: $(STAMPS)/venv
-	cargo test $(CARGO_FLAGS) --release -p quorumlite --lib cost_of_applying -- --ignored --nocapture
+	cargo test $(CARGO_FLAGS) --release -p quorumlite --lib cost_of_applying -- --nocapture
 
 # The same target folder for both, so that what they share is built once.
 bench-build: export CARGO_TARGET_DIR := $(BENCH_TARGET)

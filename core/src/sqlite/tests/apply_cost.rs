@@ -1,4 +1,5 @@
-//! What applying costs against plain SQLite. Not run by default: a measurement, `make bench-apply`.
+//! What applying costs against plain SQLite: a measurement that is there in optimized builds only,
+//! `make bench-apply`.
 //! QUORUMLITE_LOAD limits it to loads whose name holds that text, QUORUMLITE_ROUNDS says how often
 //! each runs.
 
@@ -126,7 +127,6 @@ fn median(times: &mut [Duration]) -> f64 {
 }
 
 #[test]
-#[ignore = "a measurement: make bench-apply"]
 fn cost_of_applying() {
     let only = std::env::var("QUORUMLITE_LOAD").unwrap_or_default();
     let rounds = std::env::var("QUORUMLITE_ROUNDS").map_or(ROUNDS, |n| n.parse().unwrap());

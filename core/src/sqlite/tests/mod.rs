@@ -1,6 +1,7 @@
 //! Tests of the state machine, by concern: `engine_*` for connections and statements,
 //! `state_*` for applying, checkpoints and images.
 
+#[cfg(not(debug_assertions))]
 mod apply_cost;
 mod engine_content_hash;
 mod engine_determinism;
