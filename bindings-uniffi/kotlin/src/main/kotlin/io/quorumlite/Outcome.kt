@@ -18,8 +18,11 @@ import kotlinx.coroutines.withContext
 /** How long the end of the process waits for nodes that are still open, in seconds. */
 private const val EXIT_BOUND = 5.0
 
-/** Run once, before the first node opens. */
+/** Run once, before the first call of the native half. */
 internal val prepared: Unit by lazy {
+    // A first call on one thread alone (it closes no node, as none is open): JNA's classes deadlock
+    // where two threads initialize them at the same time.
+    closeAll(0.0)
     // The runtime's threads stay attached to the JVM, as daemons: attaching for each call is slow.
     Native.setCallbackThreadInitializer(
         uniffiRustFutureContinuationCallbackImpl,
