@@ -29,6 +29,8 @@ const CHILD: &str = "QUORUMLITE_LEARNER_CHILD";
 const SUSPENDED: Duration = Duration::from_secs(25);
 /// Each writer writes this often.
 const PACE: Duration = Duration::from_millis(20);
+/// Three writers make at most 150 of these a second.
+const LATER_WRITES: i64 = 450;
 const INSERT: &str = "INSERT INTO t(writer, seq, ballast) VALUES (?, ?, ?)";
 
 // ---- the learner -------------------------------------------------------------------------------
@@ -269,8 +271,15 @@ async fn suspend(name: &str, log_bytes: u64, ballast: usize, purged: bool) {
             "the log was to be enough"
         );
     }
-    // And it goes on, for as long as a late disturbance would need to show.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // And it follows what comes then: longer than the longest election timeout, in which a late
+    // disturbance would show.
+    let later = others.acknowledged.load(Ordering::Relaxed) + LATER_WRITES;
+    support::eventually("later writes", || async {
+        (others.acknowledged.load(Ordering::Relaxed) >= later).then_some(())
+    })
+    .await;
+    let counted: i64 = phone.ask("count").parse().expect("a count");
+    assert!(counted >= later, "{counted} of {later}");
 
     let answer = phone.ask("stop writing");
     let (by_phone, unknown) = answer.split_once(' ').expect("two numbers");
