@@ -69,7 +69,7 @@ pub(super) struct Core {
     queue: Vec<Operation>,
     committed_since: Option<Instant>,
     /// The writer waits without an end, so whatever comes must wake it.
-    asleep: bool,
+    pub asleep: bool,
     closing: bool,
     next_ticket: u64,
 }

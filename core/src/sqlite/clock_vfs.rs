@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use rusqlite::ffi;
 
-use super::{context, disk_full, new_names};
+use super::{context, database, disk_full, new_names};
 use crate::error::{Error, ErrorKind};
 
 const NAME: &CStr = c"quorumlite";
@@ -94,7 +94,7 @@ unsafe extern "C" fn open(
             return code;
         }
         if let Some(folder) = folder
-            && !new_names::sync(&folder)
+            && database::sync_dir(&folder).is_err()
         {
             if let Some(methods) = (*file).pMethods.as_ref()
                 && let Some(close) = methods.xClose

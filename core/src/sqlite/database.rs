@@ -317,7 +317,8 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn sync_dir(path: &Path) -> Result<()> {
+/// Makes the names in a folder durable.
+pub(super) fn sync_dir(path: &Path) -> Result<()> {
     // Only Unix can and must sync a directory.
     if cfg!(unix) {
         File::open(path).and_then(|d| d.sync_all()).map_err(|e| disk_error("sync", path, e))?;

@@ -37,9 +37,3 @@ fn path(name: &CStr) -> Option<&Path> {
 fn path(name: &CStr) -> Option<&Path> {
     name.to_str().ok().map(Path::new)
 }
-
-/// Whether the names in `folder` are durable now.
-pub(super) fn sync(folder: &Path) -> bool {
-    // Only Unix can and must sync a directory.
-    !cfg!(unix) || std::fs::File::open(folder).and_then(|dir| dir.sync_all()).is_ok()
-}

@@ -1,5 +1,7 @@
 //! When a callback may be called, how many syncs that takes, and what follows a failure.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::ErrorKind;
 
@@ -44,6 +46,24 @@ fn a_committed_position_is_written_without_a_sync() {
     drop(log);
     disk.restart();
     assert_eq!(open(&disk).committed(), bytes("one"));
+}
+
+#[test]
+fn a_committed_position_wakes_a_writer_that_sleeps() {
+    let disk = Disk::default();
+    let log = open(&disk);
+    append(&log, records(1, 1..=1));
+    let patience = Instant::now() + Duration::from_secs(60);
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(Instant::now() < patience, "{what}");
+            std::thread::yield_now();
+        }
+    };
+    wait("it never sleeps", &|| log.0.shared.core.lock().asleep);
+    let writes = disk.writes();
+    log.save_committed("one".into()).unwrap();
+    wait("it was not woken", &|| disk.writes() > writes);
 }
 
 #[test]
