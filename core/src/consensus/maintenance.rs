@@ -15,14 +15,22 @@ use crate::error::Error;
 use crate::log::Log;
 use crate::sqlite::Database;
 
-/// How often sizes are looked at.
+/// How often sizes are looked at...
 const INTERVAL: Duration = Duration::from_millis(200);
+/// ...and how often at most, while a checkpoint is due soon: many small ones hold the syncs of the
+/// log up for less than a few large ones.
+const SHORT_INTERVAL: Duration = Duration::from_millis(10);
 /// When a write-ahead log of SQLite has grown by this, it is checkpointed without disturbing
 /// anybody...
 const PASSIVE_BYTES: u64 = 4 * 1024 * 1024;
-/// ...and one of this size under the reader gate, which also truncates it; so is one beyond
-/// [`PASSIVE_BYTES`] once the writes have stopped.
-const TRUNCATE_BYTES: u64 = 16 * 1024 * 1024;
+/// ...and once it is filled this far under the reader gate, so that it is filled from its beginning
+/// again.
+const RESTART_BYTES: u64 = 12 * 1024 * 1024;
+/// A file longer than this is truncated then, and one beyond [`PASSIVE_BYTES`] once the writes have
+/// stopped.
+const KEPT_BYTES: u64 = 20 * 1024 * 1024;
+/// What one frame takes: a page and its header.
+const FRAME_BYTES: u64 = 4096 + 24;
 /// Where reads keep it from being truncated until it is this large, they are interrupted.
 const INTERRUPT_BYTES: u64 = 128 * 1024 * 1024;
 /// How long after a truncation that reads prevented the next one is tried while nothing is written.
@@ -50,12 +58,46 @@ struct MaintenanceTask {
 /// What was found when a checkpoint was last considered.
 #[derive(Default)]
 struct LastCheckpoint {
-    /// How far the write-ahead log had grown at the last checkpoint.
+    /// How far the write-ahead log was filled then, in bytes.
     wal: u64,
-    /// The applied index a moment ago.
-    applied: u64,
+    /// How far it was filled a moment ago, and when that was.
+    seen: Option<(u64, Instant)>,
+    /// The applied index, and since when it is that.
+    applied: Option<(u64, Instant)>,
     /// When reads prevented the last truncation.
     prevented: Option<Instant>,
+}
+
+impl LastCheckpoint {
+    /// Whether nothing was written for a while.
+    fn at_rest(&mut self, applied: u64) -> bool {
+        match self.applied {
+            Some((same, since)) if same == applied => since.elapsed() >= INTERVAL,
+            _ => {
+                self.applied = Some((applied, Instant::now()));
+                false
+            }
+        }
+    }
+
+    /// Notes that the log is filled up to `wal` now, and says how long it takes to grow by one
+    /// checkpoint's worth, if it goes on as it does.
+    fn pace(&mut self, wal: u64) -> Duration {
+        let now = Instant::now();
+        let Some((seen, at)) = self.seen.replace((wal, now)) else { return INTERVAL };
+        // Less than before: it is filled from its beginning again.
+        let grown = wal.checked_sub(seen).unwrap_or(wal);
+        if grown == 0 {
+            return INTERVAL;
+        }
+        (now - at).mul_f64(PASSIVE_BYTES as f64 / grown as f64)
+    }
+
+    /// When the next checkpoint is due at that pace.
+    fn due(&self, wal: u64, pace: Duration) -> Duration {
+        let missing = (self.wal + PASSIVE_BYTES).saturating_sub(wal);
+        pace.mul_f64(missing as f64 / PASSIVE_BYTES as f64).clamp(SHORT_INTERVAL, INTERVAL)
+    }
 }
 
 impl Maintenance {
@@ -96,9 +138,8 @@ impl MaintenanceTask {
     async fn run(mut self) {
         // Not all metrics: those change several times with every write.
         let mut metrics = self.raft.server_metrics();
-        let mut ticks = tokio::time::interval(INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last = LastCheckpoint::default();
+        let mut look = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 biased;
@@ -116,7 +157,7 @@ impl MaintenanceTask {
                     let now = metrics.borrow_and_update();
                     self.addresses.update(now.membership_config.membership().nodes());
                 }
-                _ = ticks.tick() => {
+                () = tokio::time::sleep_until(look) => {
                     if let Some(file) = self.database.removed_file() {
                         let text = format!("{} was removed", file.display());
                         self.log.give_up(&io::Error::new(io::ErrorKind::NotFound, text));
@@ -125,8 +166,9 @@ impl MaintenanceTask {
                         self.stop_raft().await;
                         return self.wait_for_stop().await;
                     }
-                    self.checkpoint(&mut last).await;
+                    let due = self.checkpoint(&mut last).await;
                     self.purge().await;
+                    look = tokio::time::Instant::now() + due;
                 }
             }
         }
@@ -144,23 +186,33 @@ impl MaintenanceTask {
         }
     }
 
-    async fn checkpoint(&self, last: &mut LastCheckpoint) {
-        let wal = self.database.wal_bytes();
-        let applied = self.database.applied_index();
-        let at_rest = std::mem::replace(&mut last.applied, applied) == applied
+    /// Makes a checkpoint where one is due, and says when to look again.
+    async fn checkpoint(&self, last: &mut LastCheckpoint) -> Duration {
+        let at_rest = last.at_rest(self.database.applied_index())
             && last.prevented.is_none_or(|at| at.elapsed() >= TRUNCATE_AGAIN);
+        let file = self.database.wal_bytes();
+        let wal = if file < PASSIVE_BYTES {
+            file
+        } else {
+            // None: the log is being synced at this moment.
+            let Some(frames) = self.database.wal_frames() else { return SHORT_INTERVAL };
+            u64::from(frames) * FRAME_BYTES
+        };
         last.wal = last.wal.min(wal);
+        let pace = last.pace(wal);
         let grown = wal >= last.wal + PASSIVE_BYTES;
-        let truncate = grown && wal >= TRUNCATE_BYTES || at_rest && wal >= PASSIVE_BYTES;
-        if !grown && !truncate {
-            return;
+        let left = at_rest && file >= PASSIVE_BYTES;
+        if !grown && !left {
+            return last.due(wal, pace);
         }
         let database = self.database.clone();
         let done = tokio::task::spawn_blocking(move || {
             if wal >= INTERRUPT_BYTES {
                 database.checkpoint_interrupting(GATE_WAIT)
-            } else if truncate {
+            } else if at_rest || wal >= RESTART_BYTES && file > KEPT_BYTES {
                 database.checkpoint_truncate(GATE_WAIT)
+            } else if wal >= RESTART_BYTES {
+                database.checkpoint_restart(GATE_WAIT)
             } else {
                 database.checkpoint().map(|_| true)
             }
@@ -171,6 +223,7 @@ impl MaintenanceTask {
             Err(e) => tracing::error!(error = %e, "a checkpoint panicked"),
         }
         last.wal = wal;
+        last.due(wal, pace)
     }
 
     /// Purges the log once it is too large: first the state machine makes what it has applied

@@ -39,8 +39,6 @@ enum Work {
     Apply(Vec<ToApply>),
     /// Reports the applied state once everything queued before is applied.
     State(oneshot::Sender<Result<Applied>>),
-    /// Makes the applied state durable and reports it.
-    Barrier(oneshot::Sender<Result<Applied>>),
     /// Replaces the database by a verified image.
     Install(PathBuf, oneshot::Sender<Result<Applied>>),
 }
@@ -158,6 +156,23 @@ impl StateMachine {
         rx.await.unwrap_or_else(|_| Err(self.stopped()))
     }
 
+    /// Makes durable what openraft calls applied, not on the apply thread: a sync of megabytes would
+    /// hold up every write.
+    async fn barrier(&self) -> Result<Applied> {
+        self.ask(Work::State).await?;
+        let database = self.database.clone();
+        let result = tokio::task::spawn_blocking(move || database.barrier()).await;
+        let result = result.unwrap_or_else(|e| {
+            Err(Error::closed().context(format_args!("making the state durable did not end: {e}")))
+        });
+        if let Err(e) = &result
+            && e.kind() != ErrorKind::Closed
+        {
+            self.failure.set(e.clone());
+        }
+        result
+    }
+
     fn stopped(&self) -> Error {
         self.failure.get().unwrap_or_else(Error::closed)
     }
@@ -272,7 +287,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
 
     /// Records how far the database is durable, which is how far the log may be purged.
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let applied = self.ask(Work::Barrier).await.map_err(storage_error)?;
+        let applied = self.barrier().await.map_err(storage_error)?;
         self.snapshot_built.store(true, Ordering::Release);
         let meta = meta(&applied).map_err(storage_error)?;
         Ok(Snapshot { meta, snapshot: SnapshotData::Recorded })
@@ -315,13 +330,6 @@ impl ApplyLoop {
                 }
                 Work::State(reply) => {
                     let _ = reply.send(self.guarded(|writer| Ok(writer.applied())));
-                }
-                Work::Barrier(reply) => {
-                    let result = self.guarded(|writer| {
-                        writer.barrier()?;
-                        Ok(writer.applied())
-                    });
-                    let _ = reply.send(result);
                 }
                 Work::Install(path, reply) => {
                     let result = self.guarded(|writer| install(writer, &path));

@@ -13,8 +13,14 @@ use super::database::{Database, Shared};
 use super::error::{self, code_name};
 use super::image::ImageFile;
 use super::internal::{self, node_error};
+use super::meta::Applied;
 use super::{connection, readers::ReaderGate};
 use crate::error::{Error, Result};
+
+/// How many checkpoints precede the one that empties the write-ahead log, at most...
+const PASSES: u32 = 4;
+/// ...as long as one moves this many frames: the last one, for which everybody waits, has as few.
+const FEW_FRAMES: u32 = 64;
 
 /// What a checkpoint achieved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,11 +41,17 @@ pub(super) struct Checkpointer {
     pub image: Weak<ImageFile>,
 }
 
+/// What a checkpoint may do (<https://www.sqlite.org/c3ref/wal_checkpoint_v2.html>).
 #[derive(Clone, Copy)]
-enum Mode {
+pub(super) enum Mode {
+    /// Only looks.
+    Noop,
     /// Waits for nobody, moves what it can.
     Passive,
-    /// Moves everything and empties the log, or fails.
+    /// Moves everything, so that the next transaction writes over the log from its beginning, or
+    /// fails.
+    Restart,
+    /// As `Restart`, and cuts the file.
     Truncate,
 }
 
@@ -72,7 +84,9 @@ impl Checkpointer {
     /// None where others were in the way (`SQLITE_BUSY`).
     fn run(&self, mode: Mode) -> Result<Option<CheckpointOutcome>> {
         let mode = match mode {
+            Mode::Noop => ffi::SQLITE_CHECKPOINT_NOOP,
             Mode::Passive => ffi::SQLITE_CHECKPOINT_PASSIVE,
+            Mode::Restart => ffi::SQLITE_CHECKPOINT_RESTART,
             Mode::Truncate => ffi::SQLITE_CHECKPOINT_TRUNCATE,
         };
         let (mut frames, mut done): (c_int, c_int) = (-1, -1);
@@ -110,8 +124,12 @@ impl Checkpointer {
 
     /// A complete checkpoint that leaves the write-ahead log empty. No read and no write may run:
     /// the caller holds the gate and the write lock.
-    pub(super) fn truncate(&self, shared: &Shared, _gate: &ReaderGate) -> Result<bool> {
-        let Some(outcome) = self.run(Mode::Truncate).map_err(|e| fail(shared, e))? else {
+    pub(super) fn truncate(&self, shared: &Shared, gate: &ReaderGate) -> Result<bool> {
+        self.complete(shared, Mode::Truncate, gate)
+    }
+
+    fn complete(&self, shared: &Shared, mode: Mode, _gate: &ReaderGate) -> Result<bool> {
+        let Some(outcome) = self.run(mode).map_err(|e| fail(shared, e))? else {
             return Ok(false);
         };
         if outcome.complete {
@@ -120,23 +138,34 @@ impl Checkpointer {
         Ok(outcome.complete)
     }
 
-    /// Stops reads and writes for a moment, empties the write-ahead log and then, still in that
-    /// moment, calls `f`. None where reads or writes did not make way.
+    /// Stops reads and writes for a moment, moves all of the write-ahead log into the main file and
+    /// then, still in that moment, calls `f`. None where reads or writes did not make way.
     ///
     /// New reads wait for up to `wait` for the old ones to end (which are interrupted then, if
     /// `interrupt` says so), and as long again for the writer.
     pub(super) fn emptied<T>(
         &self,
         shared: &Shared,
+        mode: Mode,
         wait: Duration,
         interrupt: bool,
         f: impl FnOnce() -> Result<T>,
     ) -> Result<Option<T>> {
-        // Most of the work, while nobody has to wait.
-        self.passive(shared)?;
+        // Most of the work, while nobody has to wait; then what was written meanwhile, which is less
+        // each time.
+        let mut before = 0;
+        for _ in 0..PASSES {
+            let done = self.passive(shared)?.checkpointed_frames;
+            if done.saturating_sub(before) < FEW_FRAMES {
+                break;
+            }
+            before = done;
+        }
+        // SQLite syncs the main file only where nothing was written meanwhile.
+        sync(self.connection()?, ffi::SQLITE_FCNTL_FILE_POINTER).map_err(|e| fail(shared, e))?;
         let Some(gate) = shared.readers.gate_within(wait, interrupt) else { return Ok(None) };
         let Some(_write) = shared.write_lock.try_lock_for(wait) else { return Ok(None) };
-        if self.truncate(shared, &gate)? { f().map(Some) } else { Ok(None) }
+        if self.complete(shared, mode, &gate)? { f().map(Some) } else { Ok(None) }
     }
 }
 
@@ -156,14 +185,43 @@ impl Database {
         checkpointer.passive(&self.shared)
     }
 
-    /// Moves everything into the main file and empties the write-ahead log, which otherwise only
-    /// grows under steady reads. New reads wait for up to `wait` (say 50 ms) for the old ones to
-    /// end; if these do not, it gives up. Says whether it succeeded.
+    /// Makes everything that was applied survive a power cut, and says what that is. Neither reads
+    /// nor writes wait for it.
+    ///
+    /// Syncs SQLite's write-ahead log, as a commit with `synchronous=FULL` would do.
     ///
     /// # Errors
     /// `Closed`, or the disk failed and this node must stop.
+    pub(crate) fn barrier(&self) -> Result<Applied> {
+        self.shared.check()?;
+        let checkpointer = self.shared.checkpointer.lock();
+        // Read before the sync, which so covers it: what is published was handed to the file, and no
+        // checkpoint takes it from there meanwhile.
+        let applied = self.applied();
+        let conn = checkpointer.connection()?;
+        sync(conn, ffi::SQLITE_FCNTL_JOURNAL_POINTER).map_err(|e| fail(&self.shared, e))?;
+        self.shared.publish_durable(applied.position);
+        Ok(applied)
+    }
+
+    /// Moves everything into the main file, so that the next transaction writes over the write-ahead
+    /// log from its beginning: it otherwise only grows under steady writes. New reads wait for up to
+    /// `wait` (say 50 ms) for the old ones to end; if these do not, it gives up. Says whether it
+    /// succeeded.
+    ///
+    /// # Errors
+    /// `Closed`, or the disk failed and this node must stop.
+    pub(crate) fn checkpoint_restart(&self, wait: Duration) -> Result<bool> {
+        self.emptied(Mode::Restart, wait, false)
+    }
+
+    /// As [`Database::checkpoint_restart`], and leaves the write-ahead log's file empty. That takes
+    /// longer: file systems wait for what they were writing of it.
+    ///
+    /// # Errors
+    /// As [`Database::checkpoint_restart`].
     pub(crate) fn checkpoint_truncate(&self, wait: Duration) -> Result<bool> {
-        self.truncate(wait, false)
+        self.emptied(Mode::Truncate, wait, false)
     }
 
     /// As [`Database::checkpoint_truncate`], but reads that have not ended after `wait` are
@@ -171,34 +229,42 @@ impl Database {
     /// `BUSY_READ_INTERRUPTED`. That is what caps the life of a read transaction.
     ///
     /// # Errors
-    /// As [`Database::checkpoint_truncate`].
+    /// As [`Database::checkpoint_restart`].
     pub(crate) fn checkpoint_interrupting(&self, wait: Duration) -> Result<bool> {
-        self.truncate(wait, true)
+        self.emptied(Mode::Truncate, wait, true)
     }
 
-    fn truncate(&self, wait: Duration, interrupt: bool) -> Result<bool> {
+    fn emptied(&self, mode: Mode, wait: Duration, interrupt: bool) -> Result<bool> {
         self.shared.check()?;
         let checkpointer = self.shared.checkpointer.lock();
         checkpointer.check_open()?;
         if checkpointer.image.strong_count() > 0 {
             return Ok(false);
         }
-        Ok(checkpointer.emptied(&self.shared, wait, interrupt, || Ok(()))?.is_some())
+        Ok(checkpointer.emptied(&self.shared, mode, wait, interrupt, || Ok(()))?.is_some())
+    }
+
+    /// How far the write-ahead log is filled, in frames (pages), moved or not. None while a
+    /// checkpoint runs, and where it cannot be told.
+    pub(crate) fn wal_frames(&self) -> Option<u32> {
+        let checkpointer = self.shared.checkpointer.try_lock()?;
+        let found = checkpointer.run(Mode::Noop).ok()??;
+        Some(found.wal_frames)
     }
 }
 
-/// Syncs SQLite's write-ahead log: all that was committed before survives a power cut, as if its
-/// last commit had been made with `synchronous=FULL` (which does just this).
-pub(super) fn sync_wal(conn: &Connection) -> Result<()> {
+/// Syncs a file of `conn`: the one that `pointer`, SQLITE_FCNTL_JOURNAL_POINTER (the write-ahead
+/// log) or SQLITE_FCNTL_FILE_POINTER (the main file), names.
+fn sync(conn: &Connection, pointer: c_int) -> Result<()> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-    // SAFETY: the handle is that of an open connection, which this thread has to itself.
-    // JOURNAL_POINTER stores a `sqlite3_file*` through its argument; the file belongs to the
-    // connection and stays open at least until the connection's next use.
+    // SAFETY: the handle is that of an open connection, which this thread has to itself. Both
+    // operations store a `sqlite3_file*` through their argument; the file belongs to the connection
+    // and stays open at least until the connection's next use.
     let rc = unsafe {
         let rc = ffi::sqlite3_file_control(
             conn.handle(),
             c"main".as_ptr(),
-            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+            pointer,
             (&raw mut file).cast(),
         );
         if rc == ffi::SQLITE_OK && !file.is_null() && !(*file).pMethods.is_null() {
@@ -213,7 +279,7 @@ pub(super) fn sync_wal(conn: &Connection) -> Result<()> {
     if rc == ffi::SQLITE_OK {
         Ok(())
     } else {
-        Err(sqlite_io_error("syncing the log of SQLite", rc))
+        Err(sqlite_io_error("syncing the files of SQLite", rc))
     }
 }
 

@@ -122,7 +122,7 @@ impl Database {
         self.shared.failed.lock().clone()
     }
 
-    /// The size of SQLite's write-ahead log, in bytes.
+    /// The size of the file of SQLite's write-ahead log, in bytes.
     pub(crate) fn wal_bytes(&self) -> u64 {
         fs::metadata(&self.shared.files.wal).map_or(0, |m| m.len())
     }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
-use super::checkpoint::sqlite_io_error;
+use super::checkpoint::{Mode, sqlite_io_error};
 use super::connection;
 use super::database::{Database, Files, disk_error};
 use super::internal::node_error;
@@ -70,9 +70,11 @@ impl Database {
             return Ok(Image(image));
         }
         for attempt in 0..ATTEMPTS {
-            let image = checkpointer.emptied(shared, PATIENCE, attempt >= ATTEMPTS / 2, || {
-                ImageFile::open(&shared.files, self.applied(), bytes)
-            })?;
+            let interrupt = attempt >= ATTEMPTS / 2;
+            let image =
+                checkpointer.emptied(shared, Mode::Truncate, PATIENCE, interrupt, || {
+                    ImageFile::open(&shared.files, self.applied(), bytes)
+                })?;
             if let Some(image) = image {
                 let image = Arc::new(image);
                 checkpointer.image = Arc::downgrade(&image);

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::analyze;
-use super::checkpoint::sync_wal;
 use super::command::{Command, CommandResult, Outcome, Running};
 use super::database::Shared;
 use super::execute::{after_blanks, first_keyword};
@@ -108,20 +107,6 @@ impl Writer {
     pub(crate) fn apply(&mut self, entries: Vec<Entry>) -> Result<Vec<Vec<CommandResult>>> {
         self.shared.check()?;
         self.apply_entries(&entries).map_err(|e| self.shared.fail(e))
-    }
-
-    /// Makes everything that was applied survive a power cut, and says up to where that is.
-    ///
-    /// Syncs SQLite's write-ahead log, as a commit with `synchronous=FULL` would do.
-    ///
-    /// # Errors
-    /// The sync failed: this node must stop.
-    pub(crate) fn barrier(&mut self) -> Result<Option<Position>> {
-        self.shared.check()?;
-        let conn = connection(&self.conn)?;
-        sync_wal(conn).map_err(|e| self.shared.fail(e))?;
-        self.shared.publish_durable(self.applied.position);
-        Ok(self.applied.position)
     }
 
     fn apply_entries(&mut self, entries: &[Entry]) -> Result<Vec<Vec<CommandResult>>> {

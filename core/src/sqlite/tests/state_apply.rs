@@ -320,7 +320,7 @@ fn a_full_disk_stops_the_node_and_becomes_no_result() {
     // The disk has room again, but nobody knows what it kept.
     let e = r.writer.apply(vec![insert()]).unwrap_err();
     assert_eq!(e.code(), "SQLITE_FULL");
-    assert!(r.writer.barrier().is_err());
+    assert!(r.db.barrier().is_err());
     assert_eq!(r.count("t"), 0);
     r = r.reopen();
     assert_eq!(r.state(), before);
@@ -397,10 +397,10 @@ fn entries_out_of_order_stop_the_node() {
 fn a_barrier_makes_what_was_applied_durable() {
     let mut r = Replica::new();
     assert_eq!(r.db.durable(), None);
-    assert_eq!(r.writer.barrier().unwrap(), None);
+    assert_eq!(r.db.barrier().unwrap().position, None);
     r.execute(&["CREATE TABLE t(a)"]).unwrap();
     assert_eq!(r.db.durable(), None);
-    assert_eq!(r.writer.barrier().unwrap(), Some(at(1)));
+    assert_eq!(r.db.barrier().unwrap().position, Some(at(1)));
     assert_eq!(r.db.durable(), Some(at(1)));
 }
 

@@ -9,6 +9,7 @@ use super::state_support::*;
 use crate::error::ErrorKind;
 use crate::sqlite::database::Database;
 use crate::sqlite::image::{Image, verify_image};
+use crate::sqlite::recent::Limits;
 use crate::sqlite::writer::{Entry, EntryKind};
 use crate::statement::Statement;
 use crate::value::Value;
@@ -70,17 +71,51 @@ fn a_read_holds_a_checkpoint_up_but_not_the_writer() {
     assert!(!r.db.checkpoint_truncate(PATIENCE).unwrap());
     assert_eq!(r.db.durable(), Some(at(2)));
     // The barrier does not need the checkpoint.
-    assert_eq!(r.writer.barrier().unwrap(), Some(at(3)));
+    assert_eq!(r.db.barrier().unwrap().position, Some(at(3)));
     assert_eq!(r.db.durable(), Some(at(3)));
     reader.execute_batch("COMMIT").unwrap();
     assert!(r.db.checkpoint_truncate(PATIENCE).unwrap());
 }
 
+/// What a crash finds at each of these moments: the main file and the write-ahead log, not the
+/// shared memory.
 #[test]
-fn truncating_checkpoints_succeed_under_hot_reads_and_writes() {
+fn a_restarted_log_is_written_over_from_its_beginning() {
+    let mut r = filled(1000);
+    let crash = |r: &Replica| {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        fs::create_dir(&state).unwrap();
+        for name in ["quorumlite.replica", "quorumlite.replica-wal"] {
+            fs::copy(folder(r).join(name), state.join(name)).unwrap();
+        }
+        let copy = Replica::open(dir, Limits::default());
+        assert_eq!(copy.state(), r.state());
+        assert_eq!(copy.query("PRAGMA integrity_check"), [[Value::Text("ok".into())]]);
+    };
+    let (frames, bytes) = (r.db.wal_frames().unwrap(), r.db.wal_bytes());
+    assert!(r.db.checkpoint_restart(PATIENCE).unwrap());
+    assert_eq!(r.db.durable(), Some(at(2)));
+    crash(&r);
+    for _ in 0..4 {
+        r.execute(&["INSERT INTO t(b) VALUES (hex(randomblob(3000)))"]).unwrap();
+        assert!(r.db.wal_frames().unwrap() < frames);
+        assert_eq!(r.db.wal_bytes(), bytes, "the file is not cut");
+        crash(&r);
+    }
+    assert_eq!(r.db.barrier().unwrap().position, Some(at(6)));
+    assert_eq!(r.db.durable(), Some(at(6)));
+    assert!(r.db.checkpoint_truncate(PATIENCE).unwrap());
+    assert_eq!((r.db.wal_frames(), r.db.wal_bytes()), (Some(0), 0));
+    crash(&r);
+    assert_eq!(r.count("t"), 1004);
+}
+
+#[test]
+fn complete_checkpoints_succeed_under_hot_reads_and_writes() {
     let mut r = filled(500);
     let stop = AtomicBool::new(false);
-    let mut truncated = 0;
+    let mut emptied = (0, 0);
     std::thread::scope(|s| {
         for _ in 0..3 {
             let (readers, stop) = (r.db.readers().clone(), &stop);
@@ -95,19 +130,23 @@ fn truncating_checkpoints_succeed_under_hot_reads_and_writes() {
         }
         let (db, stop) = (r.db.clone(), &stop);
         let checkpoints = s.spawn(move || {
-            let mut truncated = 0;
+            let mut emptied = (0, 0);
             while !stop.load(Ordering::Relaxed) {
-                truncated += usize::from(db.checkpoint_truncate(PATIENCE).unwrap());
+                emptied.0 += usize::from(db.checkpoint_restart(PATIENCE).unwrap());
+                emptied.1 += usize::from(db.checkpoint_truncate(PATIENCE).unwrap());
+                let applied = db.applied().position;
+                assert!(db.barrier().unwrap().position >= applied);
+                assert!(db.durable() >= applied);
             }
-            truncated
+            emptied
         });
         for _ in 0..300 {
             r.execute(&["INSERT INTO t(b) VALUES (hex(randomblob(500)))"]).unwrap();
         }
         stop.store(true, Ordering::Relaxed);
-        truncated = checkpoints.join().unwrap();
+        emptied = checkpoints.join().unwrap();
     });
-    assert!(truncated > 0);
+    assert!(emptied.0 > 0 && emptied.1 > 0, "{emptied:?}");
     assert_eq!(r.count("t"), 800);
     assert!(r.db.checkpoint_truncate(PATIENCE).unwrap());
     assert_eq!(r.db.wal_bytes(), 0);

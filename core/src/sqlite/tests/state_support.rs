@@ -28,7 +28,10 @@ impl Replica {
     }
 
     pub(super) fn with_limits(limits: Limits) -> Replica {
-        let dir = tempfile::tempdir().unwrap();
+        Replica::open(tempfile::tempdir().unwrap(), limits)
+    }
+
+    pub(super) fn open(dir: TempDir, limits: Limits) -> Replica {
         let (db, writer) = Database::open_with(dir.path(), limits).unwrap();
         Replica { dir, db, writer, limits }
     }
@@ -37,8 +40,7 @@ impl Replica {
     pub(super) fn reopen(self) -> Replica {
         let Replica { dir, db, writer, limits } = self;
         drop((db, writer));
-        let (db, writer) = Database::open_with(dir.path(), limits).unwrap();
-        Replica { dir, db, writer, limits }
+        Replica::open(dir, limits)
     }
 
     pub(super) fn apply(&mut self, entry: Entry) -> Vec<CommandResult> {
