@@ -40,6 +40,8 @@ struct Open {
 pub(crate) struct WriteIdentity {
     identities: Arc<Identities>,
     sequence: u64,
+    /// The answers of all writes below this were seen when it began.
+    acked_below: u64,
 }
 
 impl Identities {
@@ -66,19 +68,19 @@ impl Identities {
         let sequence = open.next;
         open.next += 1;
         open.unanswered.insert(sequence);
-        WriteIdentity { identities: self.clone(), sequence }
+        let acked_below = open.unanswered.first().copied().unwrap_or(sequence);
+        drop(open);
+        WriteIdentity { identities: self.clone(), sequence, acked_below }
     }
 }
 
 impl WriteIdentity {
+    /// The same at each try.
     fn command(&self, statements: &[Statement]) -> proto::Command {
-        let open = self.identities.open.lock();
-        let acked_below = open.unanswered.first().copied().unwrap_or(self.sequence);
-        drop(open);
         proto::Command {
             client: self.identities.client.to_be_bytes().to_vec(),
             sequence: self.sequence,
-            acked_below,
+            acked_below: self.acked_below,
             seed: 0,
             statements: statements.iter().map(codec::statement_to_proto).collect(),
         }
@@ -218,23 +220,22 @@ impl ClusterCore {
         let bytes = check_command(statements)?;
         refuse_early(statements)?;
         let identity = self.identities.begin();
-        let command = identity.command(statements);
-        let request =
-            proto::ExecuteRequest { command: Some(command), timeout_ms: remaining_ms(deadline) };
-        // Encoded only where it has to travel.
-        let body = if self.leads() { Bytes::new() } else { codec::encode(&request) };
+        let body = || {
+            codec::encode(&proto::ExecuteRequest {
+                command: Some(identity.command(statements)),
+                timeout_ms: remaining_ms(deadline),
+            })
+        };
         let local = || {
-            let command = request.command.clone().unwrap_or_default();
+            let command = identity.command(statements);
             async move { self.consensus.propose(command, bytes).await? }
         };
-        if !body.is_empty() {
-            return self.execute_anywhere(deadline, body, local).await;
+        if !self.leads() {
+            return self.execute_anywhere(deadline, body(), local).await;
         }
         let at = tokio::time::Instant::from_std(deadline);
         match tokio::time::timeout_at(at, local()).await {
-            Ok(Err(e)) if passes(&e) => {
-                self.execute_anywhere(deadline, codec::encode(&request), local).await
-            }
+            Ok(Err(e)) if passes(&e) => self.execute_anywhere(deadline, body(), local).await,
             Ok(result) => result,
             Err(_) => Err(maybe_applied("the write was not committed in time")),
         }
@@ -257,7 +258,7 @@ impl ClusterCore {
 
     /// Whether this node believes that it leads.
     pub(crate) fn leads(&self) -> bool {
-        self.consensus.leader().as_deref() == Some(self.consensus.node_id())
+        self.consensus.leads()
     }
 
     /// Reads on the node that leads.

@@ -254,3 +254,49 @@ impl MaintenanceTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log that was filled up to `wal` a tenth of a second ago.
+    fn seen(wal: u64) -> LastCheckpoint {
+        let at = Instant::now() - Duration::from_millis(100);
+        LastCheckpoint { wal, seen: Some((wal, at)), ..Default::default() }
+    }
+
+    #[test]
+    fn the_faster_the_log_grows_the_sooner_it_is_looked_at() {
+        let after = |grown: u64| {
+            let mut last = seen(PASSIVE_BYTES);
+            let pace = last.pace(PASSIVE_BYTES + grown);
+            last.due(PASSIVE_BYTES + grown, pace)
+        };
+        assert_eq!(after(0), INTERVAL);
+        assert_eq!(after(1), INTERVAL);
+        // Half of it took the tenth of a second, or somewhat more by now; so will the rest.
+        let half = after(PASSIVE_BYTES / 2);
+        assert!(half >= Duration::from_millis(100) && half <= INTERVAL, "{half:?}");
+        assert!(after(PASSIVE_BYTES * 9 / 10) < half);
+        assert_eq!(after(PASSIVE_BYTES), SHORT_INTERVAL);
+        assert_eq!(after(u64::MAX / 2), SHORT_INTERVAL);
+    }
+
+    #[test]
+    fn a_log_that_is_filled_from_its_beginning_again_grows_by_what_it_holds() {
+        let mut last = seen(3 * PASSIVE_BYTES);
+        last.wal = 0;
+        let pace = last.pace(PASSIVE_BYTES);
+        assert!(pace >= Duration::from_millis(100) && pace < Duration::from_secs(10), "{pace:?}");
+    }
+
+    #[test]
+    fn a_pause_between_two_writes_is_no_rest() {
+        let mut last = LastCheckpoint::default();
+        assert!(!last.at_rest(7));
+        assert!(!last.at_rest(7), "not for long enough");
+        last.applied = Some((7, Instant::now() - INTERVAL));
+        assert!(last.at_rest(7));
+        assert!(!last.at_rest(8));
+    }
+}

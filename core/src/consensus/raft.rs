@@ -195,6 +195,11 @@ impl Consensus {
         self.leader_address().map(|(id, _)| id)
     }
 
+    /// Whether this node believes that it leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.metrics().borrow_watched().current_leader.as_ref() == Some(&self.node_id)
+    }
+
     /// The leader's id and address, as far as this node knows.
     pub(crate) fn leader_address(&self) -> Option<(String, String)> {
         let metrics = self.raft.metrics();
