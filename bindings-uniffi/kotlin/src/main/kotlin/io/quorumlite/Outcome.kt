@@ -36,15 +36,30 @@ internal val prepared: Unit by lazy {
  * the runtime's, which carry the heartbeats; and what goes in and out is converted there.
  */
 internal suspend fun <T> outcome(call: suspend () -> T): T =
-    withContext(Dispatchers.Default) {
-        try {
-            call()
-        } catch (e: CancellationException) {
-            throw e
-        } catch (e: Exception) {
-            throw mapped(e)
+    try {
+        withContext(Dispatchers.Default) {
+            try {
+                call()
+            } catch (e: CancellationException) {
+                throw e
+            } catch (e: Exception) {
+                throw mapped(e)
+            }
         }
+    } catch (e: QuorumliteException) {
+        throw withCaller(e)
     }
+
+/**
+ * Where coroutines are debugged, kotlinx.coroutines throws a copy that shows the caller, but only if
+ * the caller was suspended. A call may end before: then the caller is on the stack of this thread.
+ */
+private fun withCaller(e: QuorumliteException): QuorumliteException {
+    if (e.cause == null) {
+        e.stackTrace += Throwable().stackTrace
+    }
+    return e
+}
 
 /** Like [outcome], for calls that do not wait. */
 internal inline fun <T> immediate(call: () -> T): T =
