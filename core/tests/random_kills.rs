@@ -281,7 +281,7 @@ async fn members_that_are_killed_together_at_any_moment_lose_nothing() {
         for process in living.iter().flatten() {
             process.wait_open();
         }
-        if killed >= next_check {
+        if killed >= next_check.min(kills) {
             next_check = killed + CHECK_EVERY;
             living.iter_mut().for_each(|member| member.take().into_iter().for_each(Process::kill));
             let opening = (0..3).map(|i| {
