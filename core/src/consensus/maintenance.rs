@@ -194,9 +194,13 @@ impl MaintenanceTask {
         let wal = if file < PASSIVE_BYTES {
             file
         } else {
-            // None: the log is being synced at this moment.
-            let Some(frames) = self.database.wal_frames() else { return SHORT_INTERVAL };
-            u64::from(frames) * FRAME_BYTES
+            match self.database.wal_frames() {
+                Ok(Some(frames)) => u64::from(frames) * FRAME_BYTES,
+                // The log is being synced at this moment.
+                Ok(None) => return SHORT_INTERVAL,
+                // A checkpoint meets the same, and then stops this node.
+                Err(_) => file,
+            }
         };
         last.wal = last.wal.min(wal);
         let pace = last.pace(wal);

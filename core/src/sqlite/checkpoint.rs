@@ -244,12 +244,14 @@ impl Database {
         Ok(checkpointer.emptied(&self.shared, mode, wait, interrupt, || Ok(()))?.is_some())
     }
 
-    /// How far the write-ahead log is filled, in frames (pages), moved or not. None while a
-    /// checkpoint runs, and where it cannot be told.
-    pub(crate) fn wal_frames(&self) -> Option<u32> {
-        let checkpointer = self.shared.checkpointer.try_lock()?;
-        let found = checkpointer.run(Mode::Noop).ok()??;
-        Some(found.wal_frames)
+    /// How far the write-ahead log is filled, in frames (pages), moved or not. None while somebody
+    /// else uses the checkpointer.
+    ///
+    /// # Errors
+    /// `Closed`, or the disk failed: a checkpoint would say so too.
+    pub(crate) fn wal_frames(&self) -> Result<Option<u32>> {
+        let Some(checkpointer) = self.shared.checkpointer.try_lock() else { return Ok(None) };
+        Ok(checkpointer.run(Mode::Noop)?.map(|found| found.wal_frames))
     }
 }
 

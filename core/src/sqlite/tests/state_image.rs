@@ -93,20 +93,20 @@ fn a_restarted_log_is_written_over_from_its_beginning() {
         assert_eq!(copy.state(), r.state());
         assert_eq!(copy.query("PRAGMA integrity_check"), [[Value::Text("ok".into())]]);
     };
-    let (frames, bytes) = (r.db.wal_frames().unwrap(), r.db.wal_bytes());
+    let (frames, bytes) = (r.db.wal_frames().unwrap().unwrap(), r.db.wal_bytes());
     assert!(r.db.checkpoint_restart(PATIENCE).unwrap());
     assert_eq!(r.db.durable(), Some(at(2)));
     crash(&r);
     for _ in 0..4 {
         r.execute(&["INSERT INTO t(b) VALUES (hex(randomblob(3000)))"]).unwrap();
-        assert!(r.db.wal_frames().unwrap() < frames);
+        assert!(r.db.wal_frames().unwrap().unwrap() < frames);
         assert_eq!(r.db.wal_bytes(), bytes, "the file is not cut");
         crash(&r);
     }
     assert_eq!(r.db.barrier().unwrap().position, Some(at(6)));
     assert_eq!(r.db.durable(), Some(at(6)));
     assert!(r.db.checkpoint_truncate(PATIENCE).unwrap());
-    assert_eq!((r.db.wal_frames(), r.db.wal_bytes()), (Some(0), 0));
+    assert_eq!((r.db.wal_frames().unwrap(), r.db.wal_bytes()), (Some(0), 0));
     crash(&r);
     assert_eq!(r.count("t"), 1004);
 }
@@ -421,6 +421,9 @@ fn after_close_every_call_says_closed() {
     r.db.close();
     assert_eq!(r.db.checkpoint().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(r.db.checkpoint_truncate(PATIENCE).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(r.db.checkpoint_restart(PATIENCE).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(r.db.barrier().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(r.db.wal_frames().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(r.db.image().err().unwrap().kind(), ErrorKind::Closed);
     assert_eq!(r.db.content_hash().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(r.try_query("SELECT 1").unwrap_err().kind(), ErrorKind::Closed);
