@@ -7,9 +7,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
-use super::authorizer::{self, Role};
-use super::{budget, clock_vfs, error, execute, functions};
 use crate::error::{Error, ErrorKind};
+use crate::sqlite::apply::{budget, execute};
+use crate::sqlite::determinism::authorizer::{self, Role};
+use crate::sqlite::determinism::{clock_vfs, functions};
+use crate::sqlite::error;
 
 /// Statements that each connection keeps compiled.
 const STATEMENT_CACHE: usize = 256;

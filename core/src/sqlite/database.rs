@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::checkpoint::Checkpointer;
-use super::internal::{self, node_error};
-use super::meta::{Applied, Position};
-use super::readers::{self, Readers};
-use super::recent::{Limits, Recent};
-use super::writer::Writer;
-use super::{connection, content_hash};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::meta::{Applied, Position};
+use crate::sqlite::apply::recent::{Limits, Recent};
+use crate::sqlite::apply::writer::Writer;
+use crate::sqlite::connection;
+use crate::sqlite::determinism::content_hash;
+use crate::sqlite::internal::{self, node_error};
+use crate::sqlite::read::readers::{self, Readers};
+use crate::sqlite::storage::checkpoint::Checkpointer;
 
 /// The folder of the database within a node's directory.
 const FOLDER: &str = "state";

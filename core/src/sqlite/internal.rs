@@ -2,9 +2,9 @@
 
 use rusqlite::{CachedStatement, Connection};
 
-use super::error;
-use super::execute::INTERNAL_MARK;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::execute::INTERNAL_MARK;
+use crate::sqlite::error;
 
 /// Runs `f` on the cached statement `sql`, marked so that no text of a user's ever finds it in the
 /// statement cache.

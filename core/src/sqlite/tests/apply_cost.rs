@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::state_support::*;
-use crate::sqlite::command::Command;
-use crate::sqlite::writer::{Entry, EntryKind};
+use crate::sqlite::apply::command::Command;
+use crate::sqlite::apply::writer::{Entry, EntryKind};
 use crate::statement::Statement;
 use crate::{Params, Value};
 

@@ -1,7 +1,7 @@
 //! The content hash tells what is different, and nothing else.
 
 use super::*;
-use crate::sqlite::content_hash::content_hash;
+use crate::sqlite::determinism::content_hash::content_hash;
 
 fn hash(engine: &Engine) -> String {
     let (hash, _) = content_hash(&engine.reader()).unwrap();

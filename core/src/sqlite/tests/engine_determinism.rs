@@ -8,7 +8,7 @@ use rusqlite::functions::FunctionFlags;
 use super::*;
 use crate::error::ErrorKind;
 use crate::params;
-use crate::sqlite::budget::Budget;
+use crate::sqlite::apply::budget::Budget;
 
 /// 2001-02-03 04:05:06.789 UTC.
 const TIME_US: i64 = 981_173_106_789_000;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::sqlite::disk_full;
+use crate::sqlite::storage::disk_full;
 
 #[test]
 fn autoincrement_at_its_end_is_the_statements_failure() {

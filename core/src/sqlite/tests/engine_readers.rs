@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::error::ErrorKind;
 use crate::params;
-use crate::sqlite::readers::Readers;
+use crate::sqlite::read::readers::Readers;
 
 /// Counts for longer than anybody waits.
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \

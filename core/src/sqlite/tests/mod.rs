@@ -23,9 +23,9 @@ use crate::error::Error;
 use crate::statement::Statement;
 use crate::value::Value;
 
-use super::connection::{open_reader, open_writer};
-use super::context::{self, CommandContext};
-use super::execute::{self, Failure, StatementOutcome};
+use crate::sqlite::apply::execute::{self, Failure, StatementOutcome};
+use crate::sqlite::connection::{open_reader, open_writer};
+use crate::sqlite::determinism::context::{self, CommandContext};
 
 /// A writer and a directory that lives as long.
 struct Engine {

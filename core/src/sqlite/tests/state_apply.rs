@@ -2,12 +2,12 @@
 
 use super::state_support::*;
 use crate::error::ErrorKind;
-use crate::sqlite::budget::Budget;
+use crate::sqlite::apply::budget::Budget;
+use crate::sqlite::apply::meta::Position;
+use crate::sqlite::apply::recent::Limits;
+use crate::sqlite::apply::writer::{Entry, EntryKind};
 use crate::sqlite::database::Database;
-use crate::sqlite::disk_full;
-use crate::sqlite::meta::Position;
-use crate::sqlite::recent::Limits;
-use crate::sqlite::writer::{Entry, EntryKind};
+use crate::sqlite::storage::disk_full;
 use crate::statement::Statement;
 use crate::value::Value;
 

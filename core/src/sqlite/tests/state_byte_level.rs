@@ -5,7 +5,7 @@ use std::process::Command as Process;
 
 use super::state_support::*;
 use super::text;
-use crate::sqlite::writer::Entry;
+use crate::sqlite::apply::writer::Entry;
 use crate::value::Value;
 
 /// 2001-02-03 04:05:06.789 UTC, the time of every command here.

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::state_support::*;
 use crate::error::ErrorKind;
+use crate::sqlite::apply::recent::Limits;
+use crate::sqlite::apply::writer::{Entry, EntryKind};
 use crate::sqlite::database::Database;
-use crate::sqlite::image::{Image, verify_image};
-use crate::sqlite::recent::Limits;
-use crate::sqlite::writer::{Entry, EntryKind};
+use crate::sqlite::storage::image::{Image, verify_image};
 use crate::statement::Statement;
 use crate::value::Value;
 
@@ -212,7 +212,10 @@ fn an_image_is_the_state_at_its_position_while_writes_go_on() {
     let conn = rusqlite::Connection::open(&path).unwrap();
     let rows: i64 = conn.query_row("SELECT count(*) FROM t", [], |r| r.get(0)).unwrap();
     assert_eq!(rows, 2000);
-    assert_eq!(crate::sqlite::content_hash::content_hash(&conn).unwrap(), before.content);
+    assert_eq!(
+        crate::sqlite::determinism::content_hash::content_hash(&conn).unwrap(),
+        before.content
+    );
     drop(conn);
     assert_eq!(verify_image(&path).unwrap().position, Some(at(3)));
 
@@ -265,7 +268,10 @@ fn an_image_that_is_being_read_outlives_an_installation() {
     let copied = to.dir.path().join("copy");
     copy(&old, &copied);
     let conn = rusqlite::Connection::open(&copied).unwrap();
-    assert_eq!(crate::sqlite::content_hash::content_hash(&conn).unwrap(), before.content);
+    assert_eq!(
+        crate::sqlite::determinism::content_hash::content_hash(&conn).unwrap(),
+        before.content
+    );
     drop(old);
     to.execute(&["INSERT INTO t(b) VALUES (2)"]).unwrap();
     assert_eq!(to.count("t"), 302);

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::state_support::*;
-use crate::sqlite::command::{Command, CommandResult};
-use crate::sqlite::recent::Limits;
-use crate::sqlite::writer::{Entry, EntryKind};
+use crate::sqlite::apply::command::{Command, CommandResult};
+use crate::sqlite::apply::recent::Limits;
+use crate::sqlite::apply::writer::{Entry, EntryKind};
 use crate::statement::{Params, Statement};
 use crate::value::Value;
 

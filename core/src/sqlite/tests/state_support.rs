@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::error::Result;
-use crate::sqlite::command::{Command, CommandResult};
+use crate::sqlite::apply::command::{Command, CommandResult};
+use crate::sqlite::apply::meta::{Applied, Position};
+use crate::sqlite::apply::recent::{Limits, Recent};
+use crate::sqlite::apply::writer::{Entry, EntryKind, Writer};
 use crate::sqlite::connection;
 use crate::sqlite::database::Database;
-use crate::sqlite::meta::{Applied, Position};
-use crate::sqlite::recent::{Limits, Recent};
-use crate::sqlite::writer::{Entry, EntryKind, Writer};
 use crate::statement::Statement;
 use crate::value::Value;
 

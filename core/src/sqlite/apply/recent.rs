@@ -21,11 +21,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::command::CommandResult;
-use super::meta::{Applied, Position, not_a_replica, to_integer};
-use super::record::{RecordMessage, RowHeads, RowMessage};
-use super::{error, internal};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::command::CommandResult;
+use crate::sqlite::apply::meta::{Applied, Position, not_a_replica, to_integer};
+use crate::sqlite::apply::record::{RecordMessage, RowHeads, RowMessage};
+use crate::sqlite::{error, internal};
 
 /// Rows without a kept result are deleted once there are so many, since they lie at one end of the
 /// table and new rows at the other: a page less for most transactions.
@@ -35,7 +35,7 @@ const LARGE_ROW: usize = 16 << 10;
 
 /// How much is remembered. Part of what makes replicas equal: the same on every node, always.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(in crate::sqlite) struct Limits {
     /// Clients beyond this are dropped, the least recently used first.
     pub clients: usize,
     /// Results of one client beyond this are dropped, the lowest sequence first.
@@ -50,14 +50,14 @@ impl Default for Limits {
 
 /// Where in the log a command stands: the entry's index and the command's number in the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(in crate::sqlite) struct Place {
     pub index: u64,
     pub slot: u32,
 }
 
 /// Who sent a command.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Identity {
+pub(in crate::sqlite) struct Identity {
     pub client: u128,
     pub sequence: u64,
     pub acked_below: u64,
@@ -65,7 +65,7 @@ pub(super) struct Identity {
 
 /// What is known about an identity.
 #[derive(Debug, PartialEq)]
-pub(super) enum Known {
+pub(in crate::sqlite) enum Known {
     /// Nothing: apply it.
     New,
     /// It was applied (or failed) there, and the result is kept.
@@ -108,7 +108,7 @@ struct Pending {
 /// See the module's documentation. Changes belong to the writer's open transaction until
 /// [`Recent::committed`] or [`Recent::rolled_back`].
 #[derive(Debug)]
-pub(super) struct Recent {
+pub(in crate::sqlite) struct Recent {
     limits: Limits,
     clients: HashMap<u128, Client>,
     /// Clients by last use.
@@ -130,7 +130,7 @@ pub(super) struct Recent {
 
 impl Recent {
     /// Reads the table.
-    pub(super) fn load(conn: &Connection, limits: Limits) -> Result<Recent> {
+    pub(in crate::sqlite) fn load(conn: &Connection, limits: Limits) -> Result<Recent> {
         let mut records: HashMap<u128, Vec<(Identity, Place)>> = HashMap::new();
         let mut since: HashMap<u128, Place> = HashMap::new();
         let mut on_disk = BTreeSet::new();
@@ -205,12 +205,12 @@ impl Recent {
         Ok(recent)
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(in crate::sqlite) fn limits(&self) -> Limits {
         self.limits
     }
 
     /// What is known about a command.
-    pub(super) fn known(&self, identity: &Identity) -> Known {
+    pub(in crate::sqlite) fn known(&self, identity: &Identity) -> Known {
         let Some(client) = self.clients.get(&identity.client) else { return Known::New };
         if let Some(place) = client.results.get(&identity.sequence) {
             return Known::Kept(*place);
@@ -225,7 +225,11 @@ impl Recent {
     }
 
     /// The result that was recorded at `place`.
-    pub(super) fn result(&mut self, conn: &Connection, place: Place) -> Result<CommandResult> {
+    pub(in crate::sqlite) fn result(
+        &mut self,
+        conn: &Connection,
+        place: Place,
+    ) -> Result<CommandResult> {
         let row = match (self.pending.get(&place.index), &mut self.looked_up) {
             (Some(pending), _) => &pending.row,
             (None, Some((index, row))) if *index == place.index => row,
@@ -240,7 +244,12 @@ impl Recent {
 
     /// Records a command that [`Recent::known`] called new, and drops what it acknowledges.
     /// `index` is the entry's log index; entries come in rising order.
-    pub(super) fn record(&mut self, index: u64, identity: &Identity, result: &CommandResult) {
+    pub(in crate::sqlite) fn record(
+        &mut self,
+        index: u64,
+        identity: &Identity,
+        result: &CommandResult,
+    ) {
         let pending = self.pending.entry(index).or_default();
         let slot = u32::try_from(pending.row.records.len()).unwrap_or(u32::MAX);
         let place = Place { index, slot };
@@ -325,7 +334,11 @@ impl Recent {
 
     /// Writes the changes into the table, in the caller's transaction, which ends with `applied`.
     /// Answers whether a row carries how far that is; else the caller must write it.
-    pub(super) fn store(&mut self, conn: &Connection, applied: &Applied) -> Result<bool> {
+    pub(in crate::sqlite) fn store(
+        &mut self,
+        conn: &Connection,
+        applied: &Applied,
+    ) -> Result<bool> {
         if self.dead.len() >= DEAD_ROWS || self.large.iter().any(|i| self.dead.contains(i)) {
             self.sweep(conn)?;
         }
@@ -377,7 +390,7 @@ impl Recent {
     }
 
     /// The transaction was committed: its changes stand.
-    pub(super) fn committed(&mut self) {
+    pub(in crate::sqlite) fn committed(&mut self) {
         self.pending.clear();
         if std::mem::take(&mut self.sweeping) {
             self.large.retain(|index| !self.dead.contains(index));
@@ -388,7 +401,7 @@ impl Recent {
     }
 
     /// The transaction was rolled back: takes its changes back.
-    pub(super) fn rolled_back(&mut self) {
+    pub(in crate::sqlite) fn rolled_back(&mut self) {
         for index in self.pending.keys() {
             self.large.remove(index);
         }
@@ -437,7 +450,7 @@ impl Recent {
 
     /// Every kept result, with whose it is and where; for tests that compare replicas.
     #[cfg(test)]
-    pub(super) fn kept(&mut self, conn: &Connection) -> Vec<String> {
+    pub(in crate::sqlite) fn kept(&mut self, conn: &Connection) -> Vec<String> {
         let mut clients: Vec<_> = self.clients.clone().into_iter().collect();
         clients.sort_by_key(|(id, _)| *id);
         let mut all = Vec::new();
@@ -452,7 +465,7 @@ impl Recent {
 
     /// Whether both remember the same; for tests that compare a rebuilt state with a grown one.
     #[cfg(test)]
-    pub(super) fn same_as(&self, other: &Recent) -> bool {
+    pub(in crate::sqlite) fn same_as(&self, other: &Recent) -> bool {
         // A floor below the lowest kept result of a full client has no effect, see `known`.
         let view = |r: &Recent| {
             let mut clients: Vec<_> = r
@@ -475,7 +488,7 @@ impl Recent {
 }
 
 /// The answer to a command whose result is no longer known.
-pub(super) fn expired() -> Error {
+pub(in crate::sqlite) fn expired() -> Error {
     Error::new(
         ErrorKind::Timeout,
         "EXPIRED_IDENTITY",
@@ -486,7 +499,7 @@ pub(super) fn expired() -> Error {
 
 /// How far the database has come by what the last row says, and the time then; none where the last
 /// entries had no row.
-pub(super) fn carried(conn: &Connection) -> Result<Option<(Position, i64)>> {
+pub(in crate::sqlite) fn carried(conn: &Connection) -> Result<Option<(Position, i64)>> {
     let sql = "SELECT log_index, results FROM _quorumlite_recent ORDER BY log_index DESC LIMIT 1";
     let row: Option<(i64, Vec<u8>)> =
         internal::with(conn, sql, |s| s.query_row([], |r| Ok((r.get(0)?, r.get(1)?))).optional())?;

@@ -4,22 +4,22 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 
-use super::authorizer::INTERNAL_PREFIX;
-use super::error;
+use crate::sqlite::determinism::authorizer::INTERNAL_PREFIX;
+use crate::sqlite::error;
 
 /// What is hashed, so that a later way of hashing never equals this one by chance.
 const FORMAT: &[u8] = b"quorumlite content 1";
 
 /// Tags in front of what is hashed: no two contents give the same bytes.
 mod tag {
-    pub(super) const NULL: u8 = 0;
-    pub(super) const INTEGER: u8 = 1;
-    pub(super) const REAL: u8 = 2;
-    pub(super) const TEXT: u8 = 3;
-    pub(super) const BLOB: u8 = 4;
-    pub(super) const TABLE: u8 = 16;
-    pub(super) const ROW: u8 = 17;
-    pub(super) const END: u8 = 18;
+    pub(in crate::sqlite) const NULL: u8 = 0;
+    pub(in crate::sqlite) const INTEGER: u8 = 1;
+    pub(in crate::sqlite) const REAL: u8 = 2;
+    pub(in crate::sqlite) const TEXT: u8 = 3;
+    pub(in crate::sqlite) const BLOB: u8 = 4;
+    pub(in crate::sqlite) const TABLE: u8 = 16;
+    pub(in crate::sqlite) const ROW: u8 = 17;
+    pub(in crate::sqlite) const END: u8 = 18;
 }
 
 /// SHA-256 (64 hexadecimal digits) of the content, and the applied log index that it belongs to, 0

@@ -10,12 +10,12 @@ use std::marker::PhantomData;
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-use super::error;
 use crate::error::{Error, ErrorKind};
+use crate::sqlite::error;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(in crate::sqlite) enum Role {
     /// Applies commands: only what gives the same result on each replica.
     Writer,
     /// Answers queries: whatever reads. It is opened read-only; a statement that would write is
@@ -24,7 +24,7 @@ pub(super) enum Role {
 }
 
 /// The prefix of names that belong to the state machine itself.
-pub(super) const INTERNAL_PREFIX: &str = "_quorumlite_";
+pub(in crate::sqlite) const INTERNAL_PREFIX: &str = "_quorumlite_";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -46,11 +46,11 @@ thread_local! {
 }
 
 /// While it lives, what this thread compiles is a user's and is checked.
-pub(super) struct UserStatement(PhantomData<*const ()>);
+pub(in crate::sqlite) struct UserStatement(PhantomData<*const ()>);
 
 impl UserStatement {
     /// `keyword` is the word with which the statement begins.
-    pub(super) fn begin(keyword: &str) -> Self {
+    pub(in crate::sqlite) fn begin(keyword: &str) -> Self {
         DENIAL.take();
         IS_DML.set(is_one_of(keyword, &["INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"]));
         MOVES_PAGES.set(is_one_of(keyword, &["ALTER", "DROP"]));
@@ -59,22 +59,22 @@ impl UserStatement {
     }
 
     /// Says that compiling has ended and running begins.
-    pub(super) fn step(&self) {
+    pub(in crate::sqlite) fn step(&self) {
         STAGE.set(Stage::Step);
     }
 
     /// Lets statements of our own be compiled until [`UserStatement::resume`].
-    pub(super) fn pause(&self) {
+    pub(in crate::sqlite) fn pause(&self) {
         STAGE.set(Stage::Internal);
     }
 
     /// Goes on with compiling the user's statement.
-    pub(super) fn resume(&self) {
+    pub(in crate::sqlite) fn resume(&self) {
         STAGE.set(Stage::Prepare);
     }
 
     /// Why the statement was refused, if it was.
-    pub(super) fn denial(&self) -> Option<Error> {
+    pub(in crate::sqlite) fn denial(&self) -> Option<Error> {
         DENIAL.take()
     }
 }
@@ -86,7 +86,7 @@ impl Drop for UserStatement {
 }
 
 /// Puts the authorizer of `role` on `conn`.
-pub(super) fn install(conn: &mut Connection, role: Role) -> crate::Result<()> {
+pub(in crate::sqlite) fn install(conn: &mut Connection, role: Role) -> crate::Result<()> {
     conn.authorizer(Some(move |context: AuthContext<'_>| {
         let stage = STAGE.get();
         if stage == Stage::Internal {
@@ -123,7 +123,7 @@ impl Denial {
 }
 
 /// The refusal of a write that was sent as a query.
-pub(super) fn write_in_query() -> Error {
+pub(in crate::sqlite) fn write_in_query() -> Error {
     write_denial().into_error()
 }
 
@@ -135,7 +135,7 @@ fn write_denial() -> Denial {
 }
 
 /// The refusal of VACUUM, of which the authorizer is not told.
-pub(super) fn vacuum() -> Error {
+pub(in crate::sqlite) fn vacuum() -> Error {
     Denial(
         "FORBIDDEN_VACUUM",
         "VACUUM cannot be replicated: it may renumber rowids, differently on each node; free pages \
@@ -146,7 +146,7 @@ pub(super) fn vacuum() -> Error {
 }
 
 /// The refusal of BEGIN and its like.
-pub(super) fn transaction_control() -> Error {
+pub(in crate::sqlite) fn transaction_control() -> Error {
     transaction_control_denial().into_error()
 }
 
@@ -160,7 +160,7 @@ fn transaction_control_denial() -> Denial {
 }
 
 /// The refusal of ATTACH and DETACH.
-pub(super) fn attach() -> Error {
+pub(in crate::sqlite) fn attach() -> Error {
     attach_denial().into_error()
 }
 
@@ -174,18 +174,18 @@ fn attach_denial() -> Denial {
 }
 
 /// The refusal of temporary tables, views and triggers.
-pub(super) fn temporary() -> Error {
+pub(in crate::sqlite) fn temporary() -> Error {
     temp().into_error()
 }
 
 /// The refusal of a pragma in a write, if it is refused.
-pub(super) fn refused_pragma(name: &str, has_value: bool) -> Option<Error> {
+pub(in crate::sqlite) fn refused_pragma(name: &str, has_value: bool) -> Option<Error> {
     let allowed = pragma_allowed(Role::Writer, Stage::Prepare, name, has_value);
     (!allowed).then(|| pragma(Role::Writer, name).into_error())
 }
 
 /// The refusal of names that belong to the state machine.
-pub(super) fn internal_table() -> Error {
+pub(in crate::sqlite) fn internal_table() -> Error {
     internal_table_denial().into_error()
 }
 

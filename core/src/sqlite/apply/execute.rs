@@ -7,11 +7,13 @@ use std::ptr;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ToSql, ffi};
 
-use super::authorizer::{self, Role, UserStatement};
-use super::budget::Budget;
-pub(crate) use super::error::Failure;
-use super::{analyze, clock_vfs, context, disk_full, error};
 use crate::error::{Error, ErrorKind};
+use crate::sqlite::apply::budget::Budget;
+use crate::sqlite::determinism::authorizer::{self, Role, UserStatement};
+use crate::sqlite::determinism::{analyze, clock_vfs, context};
+use crate::sqlite::error;
+pub(crate) use crate::sqlite::error::Failure;
+use crate::sqlite::storage::disk_full;
 use crate::statement::{Params, Rows, Statement};
 use crate::value::Value;
 
@@ -96,7 +98,7 @@ pub(crate) fn run(
 ///
 /// # Errors
 /// Also [`ErrorKind::Forbidden`] where the statement writes.
-pub(super) fn read(conn: &Connection, statement: &Statement) -> Result<Rows, Failure> {
+pub(in crate::sqlite) fn read(conn: &Connection, statement: &Statement) -> Result<Rows, Failure> {
     step_all(conn, statement, Role::Reader, RESULT_LIMIT).map(|(rows, _)| rows)
 }
 
@@ -375,14 +377,14 @@ fn check_text(sql: &str, keyword: &str, role: Role) -> Result<(), Error> {
 }
 
 /// The word with which the statement begins, past blanks, comments and empty statements.
-pub(super) fn first_keyword(sql: &str) -> &str {
+pub(in crate::sqlite) fn first_keyword(sql: &str) -> &str {
     let rest = after_blanks(sql);
     let end = rest.bytes().position(|b| !b.is_ascii_alphabetic()).unwrap_or(rest.len());
     &rest[..end]
 }
 
 /// The text without the blanks, comments and empty statements at its beginning.
-pub(super) fn after_blanks(sql: &str) -> &str {
+pub(in crate::sqlite) fn after_blanks(sql: &str) -> &str {
     let mut rest = sql;
     loop {
         rest = rest.trim_start_matches([' ', '\t', '\n', '\x0c', '\r', ';', '\u{feff}']);
@@ -537,7 +539,7 @@ impl RowidWatch {
 
 /// Makes the writer's connection report the rowids that it writes. Not rusqlite's own hook: this
 /// one runs for each row, and needs no names.
-pub(super) fn install_update_hook(conn: &Connection) {
+pub(in crate::sqlite) fn install_update_hook(conn: &Connection) {
     // SAFETY: the handle is open, and the hook has no state that could end before it.
     unsafe { ffi::sqlite3_update_hook(conn.handle(), Some(on_update), ptr::null_mut()) };
 }

@@ -13,7 +13,10 @@ use rusqlite::ffi;
 ///
 /// # Safety
 /// `name` is what SQLite gives to xOpen: null or a C string.
-pub(super) unsafe fn folder_of_new(name: ffi::sqlite3_filename, flags: c_int) -> Option<PathBuf> {
+pub(in crate::sqlite) unsafe fn folder_of_new(
+    name: ffi::sqlite3_filename,
+    flags: c_int,
+) -> Option<PathBuf> {
     let creates = flags & ffi::SQLITE_OPEN_CREATE != 0;
     if name.is_null() || !creates || flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0 {
         return None;

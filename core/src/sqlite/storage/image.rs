@@ -15,14 +15,15 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
-use super::checkpoint::{Mode, sqlite_io_error};
-use super::connection;
-use super::database::{Database, Files, disk_error};
-use super::internal::node_error;
-use super::meta::{Applied, Position};
-use super::recent::{Limits, Recent};
-use super::{error, functions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::meta::{Applied, Position};
+use crate::sqlite::apply::recent::{Limits, Recent};
+use crate::sqlite::connection;
+use crate::sqlite::database::{Database, Files, disk_error};
+use crate::sqlite::determinism::functions;
+use crate::sqlite::error;
+use crate::sqlite::internal::node_error;
+use crate::sqlite::storage::checkpoint::{Mode, sqlite_io_error};
 
 /// How long reads and writes may hold up an image, each time that it tries.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -38,7 +39,7 @@ const HELD_UP: u64 = 1 << 30;
 #[derive(Clone)]
 pub(crate) struct Image(Arc<ImageFile>);
 
-pub(super) struct ImageFile {
+pub(in crate::sqlite) struct ImageFile {
     /// Only its file is used. Opened through SQLite, since opening and closing the file by any
     /// other means would drop the locks that SQLite holds on it in this process.
     conn: Mutex<Connection>,
@@ -61,7 +62,7 @@ impl Database {
     }
 
     /// As [`Database::image`], with another limit to how much the image may hold up.
-    pub(super) fn image_holding_up(&self, bytes: u64) -> Result<Image> {
+    pub(in crate::sqlite) fn image_holding_up(&self, bytes: u64) -> Result<Image> {
         let shared = &self.shared;
         shared.check()?;
         let mut checkpointer = shared.checkpointer.lock();
@@ -150,7 +151,7 @@ impl ImageFile {
         Ok(ImageFile { conn: Mutex::new(conn), applied, len, page_size, wal, held_up })
     }
 
-    pub(super) fn position(&self) -> Option<Position> {
+    pub(in crate::sqlite) fn position(&self) -> Option<Position> {
         self.applied.position
     }
 }
@@ -215,7 +216,7 @@ fn open_immutable(path: &Path) -> Result<Connection> {
 ///
 /// # Errors
 /// SQLite refuses: the file may be damaged.
-pub(super) fn prepare_to_check(conn: &Connection) -> Result<()> {
+pub(in crate::sqlite) fn prepare_to_check(conn: &Connection) -> Result<()> {
     // SAFETY: the handle is that of the connection just opened; NULL means all modules.
     let rc = unsafe { ffi::sqlite3_drop_modules(conn.handle(), ptr::null_mut()) };
     if rc != ffi::SQLITE_OK {

@@ -2,12 +2,12 @@
 
 use rusqlite::{Connection, ffi};
 
-use super::analyze;
-use super::context::{self, CommandContext};
-use super::error::Failure;
-use super::execute::{self, reset_connection_state};
-use super::internal::{self, node_error};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::execute::{self, reset_connection_state};
+use crate::sqlite::determinism::analyze;
+use crate::sqlite::determinism::context::{self, CommandContext};
+use crate::sqlite::error::Failure;
+use crate::sqlite::internal::{self, node_error};
 use crate::statement::{ExecuteResult, Statement};
 
 /// Statements that are applied all or not at all, exactly once.
@@ -27,7 +27,7 @@ pub(crate) struct Command {
 
 impl Command {
     /// Whether the text of a statement contains `word`, given in lower case, in upper or lower case.
-    pub(super) fn mentions(&self, word: &str) -> bool {
+    pub(in crate::sqlite) fn mentions(&self, word: &str) -> bool {
         let word = word.as_bytes();
         let of = |sql: &str| {
             let sql = sql.as_bytes();
@@ -50,7 +50,7 @@ impl Command {
 pub(crate) type CommandResult = Result<Vec<ExecuteResult>, Error>;
 
 /// How one command ended.
-pub(super) enum Outcome {
+pub(in crate::sqlite) enum Outcome {
     Done(CommandResult),
     /// It took the whole transaction with it (`INSERT OR ROLLBACK`).
     RolledBack(Error),
@@ -59,7 +59,7 @@ pub(super) enum Outcome {
 }
 
 /// A command at its place in the log, about to be run in the open transaction of `conn`.
-pub(super) struct Running<'a> {
+pub(in crate::sqlite) struct Running<'a> {
     pub conn: &'a Connection,
     pub index: u64,
     pub timestamp_us: i64,
@@ -70,7 +70,7 @@ pub(super) struct Running<'a> {
 
 impl Running<'_> {
     /// Runs a command in a savepoint.
-    pub(super) fn protected(&self, stale_statistics: &mut bool) -> Result<Outcome> {
+    pub(in crate::sqlite) fn protected(&self, stale_statistics: &mut bool) -> Result<Outcome> {
         let Running { conn, command, .. } = self;
         internal::run(conn, "SAVEPOINT quorumlite_command")?;
         if std::mem::take(stale_statistics) {
@@ -98,7 +98,7 @@ impl Running<'_> {
     }
 
     /// Runs a command of one statement as it is.
-    pub(super) fn unprotected(&self) -> Result<Outcome> {
+    pub(in crate::sqlite) fn unprotected(&self) -> Result<Outcome> {
         let result = self.run()?;
         match (self.conn.is_autocommit(), result) {
             (true, Err(error)) => Ok(Outcome::RolledBack(error)),

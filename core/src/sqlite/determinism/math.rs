@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_int, c_void};
 
 use rusqlite::{Connection, ffi};
 
-use super::functions::{Arguments, define};
+use crate::sqlite::determinism::functions::{Arguments, define};
 
 const FLAGS: c_int = ffi::SQLITE_UTF8 | ffi::SQLITE_INNOCUOUS | ffi::SQLITE_DETERMINISTIC;
 
@@ -69,7 +69,7 @@ fn log_to_base(base: f64, x: f64) -> f64 {
 }
 
 /// Defines them on `conn`.
-pub(super) fn install(conn: &Connection) -> crate::Result<()> {
+pub(in crate::sqlite) fn install(conn: &Connection) -> crate::Result<()> {
     let one = |function: &'static OneArgument, body| {
         let state = std::ptr::from_ref(function).cast_mut().cast::<c_void>();
         define(conn, function.0, 1, FLAGS, state, body)

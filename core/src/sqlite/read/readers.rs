@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
-use super::connection::open_reader;
-use super::error::{self, Failure};
-use super::execute;
 use crate::error::{Error, ErrorKind};
+use crate::sqlite::apply::execute;
+use crate::sqlite::connection::open_reader;
+use crate::sqlite::error::{self, Failure};
 use crate::statement::{Rows, Statement};
 
 /// Virtual machine instructions between two looks at the clock: some microseconds.
@@ -203,13 +203,13 @@ impl Readers {
 
     /// How many reads are running.
     #[cfg(test)]
-    pub(super) fn running(&self) -> usize {
+    pub(in crate::sqlite) fn running(&self) -> usize {
         self.0.pool.lock().running
     }
 
     /// How many connections wait for work.
     #[cfg(test)]
-    pub(super) fn idle(&self) -> usize {
+    pub(in crate::sqlite) fn idle(&self) -> usize {
         self.0.pool.lock().idle.len()
     }
 }
@@ -227,7 +227,7 @@ impl Shared {
     }
 }
 
-pub(super) fn interrupted() -> Error {
+pub(in crate::sqlite) fn interrupted() -> Error {
     Error::new(
         ErrorKind::Busy,
         "BUSY_READ_INTERRUPTED",

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use rusqlite::OpenFlags;
 
-use super::database::Files;
-use super::image::prepare_to_check;
-use super::meta::Applied;
-use super::recent::{Limits, Recent};
-use super::{clock_vfs, error};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::meta::Applied;
+use crate::sqlite::apply::recent::{Limits, Recent};
+use crate::sqlite::database::Files;
+use crate::sqlite::determinism::clock_vfs;
+use crate::sqlite::error;
+use crate::sqlite::storage::image::prepare_to_check;
 
 /// The most problems that one check lists.
 const PROBLEMS: usize = 100;

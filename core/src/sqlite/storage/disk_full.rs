@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use rusqlite::ffi;
 
-use super::wal_writes::{self, Waiting};
+use crate::sqlite::storage::wal_writes::{self, Waiting};
 
 thread_local! {
     static SEEN: Cell<bool> = const { Cell::new(false) };
@@ -20,25 +20,25 @@ thread_local! {
 }
 
 /// Whether a write of this thread found the disk full since [`forget`].
-pub(super) fn seen() -> bool {
+pub(in crate::sqlite) fn seen() -> bool {
     SEEN.get()
 }
 
 /// Begins to look anew on this thread.
-pub(super) fn forget() {
+pub(in crate::sqlite) fn forget() {
     SEEN.set(false);
 }
 
 /// Makes the writes of this thread find the disk full, or no longer so.
 #[cfg(test)]
-pub(super) fn pretend(full: bool) {
+pub(in crate::sqlite) fn pretend(full: bool) {
     PRETEND.set(full);
 }
 
 /// The methods of a file with ours in place of xWrite, and those that it had. SQLite sees only the
 /// first field, at the same address.
 #[repr(C)]
-pub(super) struct Watched {
+pub(in crate::sqlite) struct Watched {
     methods: ffi::sqlite3_io_methods,
     pub original: *const ffi::sqlite3_io_methods,
     is_log: bool,
@@ -57,7 +57,7 @@ static TABLES: Mutex<Tables> = Mutex::new(Tables(Vec::new()));
 static OBJECT: AtomicUsize = AtomicUsize::new(0);
 
 /// How large a file object must be where one of the default VFS takes `size` bytes.
-pub(super) fn object_size(size: c_int) -> c_int {
+pub(in crate::sqlite) fn object_size(size: c_int) -> c_int {
     let aligned = usize::try_from(size).unwrap_or(0).next_multiple_of(align_of::<*mut Waiting>());
     OBJECT.store(aligned, Ordering::Relaxed);
     c_int::try_from(aligned + size_of::<*mut Waiting>()).unwrap_or(c_int::MAX)
@@ -67,7 +67,7 @@ pub(super) fn object_size(size: c_int) -> c_int {
 ///
 /// # Safety
 /// `file` has the size that [`object_size`] says.
-pub(super) unsafe fn waiting_of(file: *mut ffi::sqlite3_file) -> *mut *mut Waiting {
+pub(in crate::sqlite) unsafe fn waiting_of(file: *mut ffi::sqlite3_file) -> *mut *mut Waiting {
     // SAFETY: within the object, and aligned as SQLite aligns the object itself.
     unsafe { file.cast::<u8>().add(OBJECT.load(Ordering::Relaxed)).cast() }
 }
@@ -77,7 +77,7 @@ pub(super) unsafe fn waiting_of(file: *mut ffi::sqlite3_file) -> *mut *mut Waiti
 /// # Safety
 /// `file` was opened by the default VFS just now, on this thread, and has the size that
 /// [`object_size`] says.
-pub(super) unsafe fn watch(file: *mut ffi::sqlite3_file, is_log: bool) {
+pub(in crate::sqlite) unsafe fn watch(file: *mut ffi::sqlite3_file, is_log: bool) {
     // SAFETY: an open file has methods, valid as long as the process.
     let original = unsafe { (*file).pMethods };
     if original.is_null() {
@@ -107,7 +107,7 @@ pub(super) unsafe fn watch(file: *mut ffi::sqlite3_file, is_log: bool) {
 ///
 /// # Safety
 /// That of xWrite, for a file that [`watch`] was given.
-pub(super) unsafe extern "C" fn write(
+pub(in crate::sqlite) unsafe extern "C" fn write(
     file: *mut ffi::sqlite3_file,
     data: *const c_void,
     length: c_int,

@@ -55,18 +55,18 @@ impl Drop for ContextGuard {
 }
 
 /// Whether a command is being applied on this thread.
-pub(super) fn is_active() -> bool {
+pub(in crate::sqlite) fn is_active() -> bool {
     ACTIVE.get().is_some()
 }
 
 /// The time of the command being applied, in microseconds since 1970, if there is one.
-pub(super) fn timestamp_us() -> Option<i64> {
+pub(in crate::sqlite) fn timestamp_us() -> Option<i64> {
     ACTIVE.get().map(|active| active.timestamp_us)
 }
 
 /// The time of the command being applied and a number that counts up from 0 within it, if there is
 /// one.
-pub(super) fn next_ordinal() -> Option<(i64, u64)> {
+pub(in crate::sqlite) fn next_ordinal() -> Option<(i64, u64)> {
     let mut active = ACTIVE.get()?;
     let ordinal = active.ordinals;
     active.ordinals += 1;
@@ -75,7 +75,7 @@ pub(super) fn next_ordinal() -> Option<(i64, u64)> {
 }
 
 /// Fills `bytes` from the generator of the command being applied; false where there is none.
-pub(super) fn fill_random(bytes: &mut [u8]) -> bool {
+pub(in crate::sqlite) fn fill_random(bytes: &mut [u8]) -> bool {
     let Some(mut active) = ACTIVE.get() else { return false };
     for chunk in bytes.chunks_mut(8) {
         let word = active.generator.next().to_le_bytes();

@@ -3,9 +3,9 @@
 
 use prost::Message;
 
-use super::command::CommandResult;
-use super::recent::{Identity, Place};
 use crate::error::{Error, ErrorKind};
+use crate::sqlite::apply::command::CommandResult;
+use crate::sqlite::apply::recent::{Identity, Place};
 use crate::statement::{ExecuteResult, Rows};
 use crate::value::Value;
 
@@ -20,7 +20,7 @@ const MAX_KEPT_ENTRY: usize = 4 << 20;
 const MAX_KEPT_MESSAGE: usize = 4096;
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RowMessage {
+pub(in crate::sqlite) struct RowMessage {
     #[prost(message, repeated, tag = "1")]
     pub records: Vec<RecordMessage>,
     /// The term of the entry, and the time after it: with the row's key this is how far the
@@ -32,7 +32,7 @@ pub(super) struct RowMessage {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RecordMessage {
+pub(in crate::sqlite) struct RecordMessage {
     #[prost(fixed64, tag = "1")]
     client_high: u64,
     #[prost(fixed64, tag = "2")]
@@ -58,7 +58,7 @@ pub(super) struct RecordMessage {
 
 /// A [`RowMessage`] without its results.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RowHeads {
+pub(in crate::sqlite) struct RowHeads {
     #[prost(message, repeated, tag = "1")]
     pub records: Vec<RecordHead>,
     #[prost(uint64, tag = "2")]
@@ -68,7 +68,7 @@ pub(super) struct RowHeads {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RecordHead {
+pub(in crate::sqlite) struct RecordHead {
     #[prost(fixed64, tag = "1")]
     client_high: u64,
     #[prost(fixed64, tag = "2")]
@@ -133,7 +133,7 @@ struct ErrorMessage {
 
 impl RowHeads {
     /// Whose each record is, and the place at which its client became known.
-    pub(super) fn identities(&self) -> impl Iterator<Item = (Identity, Place)> + '_ {
+    pub(in crate::sqlite) fn identities(&self) -> impl Iterator<Item = (Identity, Place)> + '_ {
         let mut of = (0, Place { index: 0, slot: 0 });
         self.records.iter().map(move |head| {
             if !head.same_client {
@@ -151,7 +151,7 @@ impl RecordMessage {
     /// `before`: the bytes that earlier records of the same row take. `since` is where the client
     /// became known; none where the record before has the same client, which then became known at
     /// the same place, for the client that was used last is never dropped.
-    pub(super) fn new(
+    pub(in crate::sqlite) fn new(
         identity: &Identity,
         since: Option<Place>,
         result: &CommandResult,
@@ -189,7 +189,7 @@ impl RecordMessage {
     }
 
     /// What the command at log index `index` answered.
-    pub(super) fn to_result(&self, index: u64) -> CommandResult {
+    pub(in crate::sqlite) fn to_result(&self, index: u64) -> CommandResult {
         if let Some(error) = &self.error {
             return Err(error.to_error());
         }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use rusqlite::{Connection, Statement, StatementStatus};
 
-use super::error;
+use crate::sqlite::error;
 
 /// Instructions from one look at the budget to the next.
 const INSTRUCTIONS_PER_TICK: i32 = 100_000;
@@ -24,10 +24,10 @@ thread_local! {
 }
 
 /// While it lives, the statement that this thread runs is charged.
-pub(super) struct Budget;
+pub(in crate::sqlite) struct Budget;
 
 /// Makes the statements that `conn` runs under a [`Budget`] stop when they have used it.
-pub(super) fn install(conn: &mut Connection) -> crate::Result<()> {
+pub(in crate::sqlite) fn install(conn: &mut Connection) -> crate::Result<()> {
     let must_end = || match REMAINING.get() {
         None => false,
         Some(0) => true,
@@ -41,7 +41,7 @@ pub(super) fn install(conn: &mut Connection) -> crate::Result<()> {
 
 impl Budget {
     /// Begins to charge for `statement`, which is about to run.
-    pub(super) fn begin(statement: &Statement<'_>) -> Self {
+    pub(in crate::sqlite) fn begin(statement: &Statement<'_>) -> Self {
         // SQLite's ticks go on from where the compiled statement stopped the last time, which
         // depends on what each node has in its cache: begin at 0.
         statement.reset_status(StatementStatus::VmStep);
@@ -55,13 +55,13 @@ impl Budget {
     }
 
     /// Whether nothing is left.
-    pub(super) fn is_spent() -> bool {
+    pub(in crate::sqlite) fn is_spent() -> bool {
         REMAINING.get() == Some(0)
     }
 
     /// Gives the statements of this thread another budget.
     #[cfg(test)]
-    pub(super) fn pretend(ticks: Option<u32>) {
+    pub(in crate::sqlite) fn pretend(ticks: Option<u32>) {
         PRETEND.set(ticks);
     }
 }

@@ -7,16 +7,16 @@
 
 use rusqlite::Connection;
 
-use super::execute::{after_blanks, first_keyword};
-use super::internal;
 use crate::error::Result;
+use crate::sqlite::apply::execute::{after_blanks, first_keyword};
+use crate::sqlite::internal;
 use crate::statement::Statement;
 
 /// Statements after which the statistics in memory may not be those of the file.
 const CHANGING: &[&str] = &["ALTER", "ANALYZE", "CREATE", "DROP"];
 
 /// Whether `sql` is an ANALYZE of all tables.
-pub(super) fn is_of_all_tables(sql: &str) -> bool {
+pub(in crate::sqlite) fn is_of_all_tables(sql: &str) -> bool {
     if !first_keyword(sql).eq_ignore_ascii_case("ANALYZE") {
         return false;
     }
@@ -34,7 +34,7 @@ pub(super) fn is_of_all_tables(sql: &str) -> bool {
 ///
 /// # Errors
 /// As SQLite says.
-pub(super) fn all_tables(conn: &Connection) -> rusqlite::Result<()> {
+pub(in crate::sqlite) fn all_tables(conn: &Connection) -> rusqlite::Result<()> {
     // Creates the tables of statistics where there is nothing else to analyze.
     conn.execute_batch("ANALYZE main.sqlite_schema")?;
     let mut names = conn.prepare(
@@ -50,7 +50,10 @@ pub(super) fn all_tables(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Whether the schema must be read anew after `statements`, with or without success.
-pub(super) fn may_have_changed(conn: &Connection, statements: &[Statement]) -> Result<bool> {
+pub(in crate::sqlite) fn may_have_changed(
+    conn: &Connection,
+    statements: &[Statement],
+) -> Result<bool> {
     let changing = |s: &Statement| {
         let keyword = first_keyword(&s.sql);
         CHANGING.iter().any(|word| keyword.eq_ignore_ascii_case(word))
@@ -61,13 +64,15 @@ pub(super) fn may_have_changed(conn: &Connection, statements: &[Statement]) -> R
     // They may have existed until now.
     let dropped = |s: &Statement| s.sql.to_ascii_lowercase().contains("sqlite_stat");
     Ok(statements.iter().any(dropped)
-        || conn.table_exists(Some("main"), "sqlite_stat1").map_err(super::error::internal)?)
+        || conn
+            .table_exists(Some("main"), "sqlite_stat1")
+            .map_err(crate::sqlite::error::internal)?)
 }
 
 /// Forgets the schema and the statistics; the next statement reads them, as after a restart. Virtual
 /// tables connect anew, so none may hold changes that it has not written yet: to be called right
 /// after a SAVEPOINT.
-pub(super) fn reload(conn: &Connection) -> Result<()> {
+pub(in crate::sqlite) fn reload(conn: &Connection) -> Result<()> {
     internal::batch(conn, "PRAGMA writable_schema = RESET")
 }
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ffi};
 
-use super::database::{Database, Shared};
-use super::error::{self, code_name};
-use super::image::ImageFile;
-use super::internal::{self, node_error};
-use super::meta::Applied;
-use super::{connection, readers::ReaderGate};
 use crate::error::{Error, Result};
+use crate::sqlite::apply::meta::Applied;
+use crate::sqlite::connection;
+use crate::sqlite::database::{Database, Shared};
+use crate::sqlite::error::{self, code_name};
+use crate::sqlite::internal::{self, node_error};
+use crate::sqlite::read::readers::ReaderGate;
+use crate::sqlite::storage::image::ImageFile;
 
 /// How many checkpoints precede the one that empties the write-ahead log, at most...
 const PASSES: u32 = 4;
@@ -35,7 +36,7 @@ pub(crate) struct CheckpointOutcome {
 }
 
 /// Owns the connection that makes checkpoints.
-pub(super) struct Checkpointer {
+pub(in crate::sqlite) struct Checkpointer {
     conn: Option<Connection>,
     /// The page image that is being read; the main file must not change meanwhile.
     pub image: Weak<ImageFile>,
@@ -43,7 +44,7 @@ pub(super) struct Checkpointer {
 
 /// What a checkpoint may do (<https://www.sqlite.org/c3ref/wal_checkpoint_v2.html>).
 #[derive(Clone, Copy)]
-pub(super) enum Mode {
+pub(in crate::sqlite) enum Mode {
     /// Only looks.
     Noop,
     /// Waits for nobody, moves what it can.
@@ -56,7 +57,7 @@ pub(super) enum Mode {
 }
 
 impl Checkpointer {
-    pub(super) fn open(path: &Path) -> Result<Checkpointer> {
+    pub(in crate::sqlite) fn open(path: &Path) -> Result<Checkpointer> {
         let conn = connection::open_writer(path)?;
         conn.busy_timeout(Duration::ZERO).map_err(error::internal)?;
         internal::batch(&conn, "PRAGMA checkpoint_fullfsync = ON")?;
@@ -67,13 +68,13 @@ impl Checkpointer {
         Ok(Checkpointer { conn: Some(conn), image: Weak::new() })
     }
 
-    pub(super) fn close(&mut self) {
+    pub(in crate::sqlite) fn close(&mut self) {
         self.conn = None;
     }
 
     /// # Errors
     /// `Closed` after [`Checkpointer::close`].
-    pub(super) fn check_open(&self) -> Result<()> {
+    pub(in crate::sqlite) fn check_open(&self) -> Result<()> {
         self.connection().map(|_| ())
     }
 
@@ -124,7 +125,7 @@ impl Checkpointer {
 
     /// A complete checkpoint that leaves the write-ahead log empty. No read and no write may run:
     /// the caller holds the gate and the write lock.
-    pub(super) fn truncate(&self, shared: &Shared, gate: &ReaderGate) -> Result<bool> {
+    pub(in crate::sqlite) fn truncate(&self, shared: &Shared, gate: &ReaderGate) -> Result<bool> {
         self.complete(shared, Mode::Truncate, gate)
     }
 
@@ -143,7 +144,7 @@ impl Checkpointer {
     ///
     /// New reads wait for up to `wait` for the old ones to end (which are interrupted then, if
     /// `interrupt` says so), and as long again for the writer.
-    pub(super) fn emptied<T>(
+    pub(in crate::sqlite) fn emptied<T>(
         &self,
         shared: &Shared,
         mode: Mode,
@@ -290,6 +291,6 @@ fn fail(shared: &Shared, error: Error) -> Error {
     if error.kind() == crate::error::ErrorKind::Closed { error } else { shared.fail(error) }
 }
 
-pub(super) fn sqlite_io_error(what: &str, rc: c_int) -> Error {
+pub(in crate::sqlite) fn sqlite_io_error(what: &str, rc: c_int) -> Error {
     node_error(code_name(rc), format!("{what}: {}", code_name(rc))).with_sqlite_code(rc)
 }

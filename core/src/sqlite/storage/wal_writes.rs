@@ -13,7 +13,7 @@ use std::slice;
 
 use rusqlite::ffi;
 
-use super::disk_full::{self, Watched};
+use crate::sqlite::storage::disk_full::{self, Watched};
 
 /// The length of a frame's header.
 const HEADER: usize = 24;
@@ -26,7 +26,7 @@ const MOST: usize = 256 << 10;
 
 /// What waits to be written to one file.
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(in crate::sqlite) struct Waiting {
     bytes: Vec<u8>,
     /// Where in the file it belongs.
     at: i64,
@@ -43,7 +43,7 @@ impl Waiting {
 }
 
 /// `methods` with ours in the place of those that see or change what is in the file.
-pub(super) fn methods(methods: ffi::sqlite3_io_methods) -> ffi::sqlite3_io_methods {
+pub(in crate::sqlite) fn methods(methods: ffi::sqlite3_io_methods) -> ffi::sqlite3_io_methods {
     ffi::sqlite3_io_methods {
         xWrite: Some(write),
         xRead: Some(read),

@@ -9,8 +9,10 @@ use std::sync::OnceLock;
 
 use rusqlite::ffi;
 
-use super::{context, database, disk_full, new_names};
 use crate::error::{Error, ErrorKind};
+use crate::sqlite::database;
+use crate::sqlite::determinism::context;
+use crate::sqlite::storage::{disk_full, new_names};
 
 const NAME: &CStr = c"quorumlite";
 
@@ -33,7 +35,7 @@ static DEFAULT: OnceLock<Option<DefaultVfs>> = OnceLock::new();
 
 /// Registers the VFS on the first call (not as the default: other users of SQLite in this process
 /// keep theirs) and gives its name. Also puts the gate on local time in place.
-pub(super) fn name() -> crate::Result<&'static CStr> {
+pub(in crate::sqlite) fn name() -> crate::Result<&'static CStr> {
     match DEFAULT.get_or_init(register) {
         Some(_) => Ok(NAME),
         None => Err(Error::new(
@@ -151,7 +153,7 @@ unsafe extern "C" fn current_time(_: *mut ffi::sqlite3_vfs, now: *mut f64) -> c_
 }
 
 /// What SQLite says when [`local_time`] refuses.
-pub(super) const LOCAL_TIME_REFUSED: &str = "local time unavailable";
+pub(in crate::sqlite) const LOCAL_TIME_REFUSED: &str = "local time unavailable";
 
 type LocalTime = unsafe extern "C" fn(*const c_void, *mut c_void) -> c_int;
 

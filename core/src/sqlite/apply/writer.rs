@@ -6,14 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::Connection;
 
-use super::analyze;
-use super::command::{Command, CommandResult, Outcome, Running};
-use super::database::Shared;
-use super::execute::{after_blanks, first_keyword};
-use super::internal::{self, node_error};
-use super::meta::{Applied, Position};
-use super::recent::{self, Identity, Known, Recent};
 use crate::error::{Error, Result};
+use crate::sqlite::apply::command::{Command, CommandResult, Outcome, Running};
+use crate::sqlite::apply::execute::{after_blanks, first_keyword};
+use crate::sqlite::apply::meta::{Applied, Position};
+use crate::sqlite::apply::recent::{self, Identity, Known, Recent};
+use crate::sqlite::database::Shared;
+use crate::sqlite::determinism::analyze;
+use crate::sqlite::internal::{self, node_error};
 use crate::statement::Statement;
 
 /// A committed entry of the log.
@@ -55,22 +55,22 @@ impl Entry {
 /// After an error that is this node's own (a full disk, say) it refuses everything: what was
 /// committed stands, the rest is applied again from the log after a restart.
 pub(crate) struct Writer {
-    pub(super) shared: Arc<Shared>,
+    pub(in crate::sqlite) shared: Arc<Shared>,
     /// None only when reopening after an install failed.
-    pub(super) conn: Option<Connection>,
-    pub(super) recent: Recent,
-    pub(super) applied: Applied,
+    pub(in crate::sqlite) conn: Option<Connection>,
+    pub(in crate::sqlite) recent: Recent,
+    pub(in crate::sqlite) applied: Applied,
     /// The planner's statistics in memory may not be those of the file: the next command begins
     /// with reading them anew.
-    pub(super) stale_statistics: bool,
+    pub(in crate::sqlite) stale_statistics: bool,
     /// There may be virtual tables. They write what they hold back at each savepoint, so there must
     /// be one for each command.
-    pub(super) virtual_tables: bool,
+    pub(in crate::sqlite) virtual_tables: bool,
     /// A statement, or a trigger or view, may ask for `changes()`.
-    pub(super) uses_changes: bool,
+    pub(in crate::sqlite) uses_changes: bool,
     /// How many transactions are to come in which each command gets a savepoint: after a failure
     /// another one is likely.
-    pub(super) careful: u32,
+    pub(in crate::sqlite) careful: u32,
 }
 
 /// The [`Writer::careful`] after a failure. Few in tests, which are full of failures.
@@ -277,6 +277,6 @@ impl Writer {
     }
 }
 
-pub(super) fn connection(conn: &Option<Connection>) -> Result<&Connection> {
+pub(in crate::sqlite) fn connection(conn: &Option<Connection>) -> Result<&Connection> {
     conn.as_ref().ok_or_else(Error::closed)
 }

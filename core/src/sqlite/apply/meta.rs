@@ -5,9 +5,9 @@ use bytes::Bytes;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
-use super::internal::{self, node_error};
-use super::recent;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::recent;
+use crate::sqlite::internal::{self, node_error};
 
 /// The layout of the internal tables that this version writes.
 pub(crate) const FORMAT_VERSION: i64 = 1;
@@ -39,7 +39,7 @@ impl Applied {
     }
 
     /// Creates the internal tables in an empty database. Runs in the caller's transaction.
-    pub(super) fn create(conn: &Connection) -> Result<()> {
+    pub(in crate::sqlite) fn create(conn: &Connection) -> Result<()> {
         internal::batch(
             conn,
             "CREATE TABLE _quorumlite_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -55,7 +55,7 @@ impl Applied {
     ///
     /// # Errors
     /// `Corruption` for a database with tables that are not ours: it was never a replica.
-    pub(super) fn exists(conn: &Connection) -> Result<bool> {
+    pub(in crate::sqlite) fn exists(conn: &Connection) -> Result<bool> {
         let (ours, all): (i64, i64) = internal::with(
             conn,
             "SELECT count(*) FILTER (WHERE name IN ('_quorumlite_meta', '_quorumlite_recent')), \
@@ -73,7 +73,7 @@ impl Applied {
     ///
     /// # Errors
     /// `Corruption` where the rows make no sense, `Config` where a later version wrote them.
-    pub(super) fn load(conn: &Connection) -> Result<Applied> {
+    pub(in crate::sqlite) fn load(conn: &Connection) -> Result<Applied> {
         let version = integer(conn, "format_version")?;
         match version {
             Some(FORMAT_VERSION) => {}
@@ -109,7 +109,12 @@ impl Applied {
 
     /// Writes what differs from `before`. Runs in the caller's transaction, of which a row of recent
     /// commands may have `carried` the position and the time already.
-    pub(super) fn store(&self, before: &Applied, carried: bool, conn: &Connection) -> Result<()> {
+    pub(in crate::sqlite) fn store(
+        &self,
+        before: &Applied,
+        carried: bool,
+        conn: &Connection,
+    ) -> Result<()> {
         if self.membership != before.membership
             && let Some((at, bytes)) = &self.membership
         {
@@ -155,7 +160,7 @@ fn put(conn: &Connection, key: &str, value: impl ToSql) -> Result<()> {
 }
 
 /// A log index or term as SQLite's signed integer.
-pub(super) fn to_integer(v: u64) -> Result<i64> {
+pub(in crate::sqlite) fn to_integer(v: u64) -> Result<i64> {
     i64::try_from(v).map_err(|_| {
         node_error("INDEX_OVERFLOW", format!("log position {v} does not fit into 63 bits"))
     })
@@ -176,7 +181,7 @@ fn get(conn: &Connection, key: &str) -> Result<Option<SqlValue>> {
 }
 
 /// The error of a file that is no replica, or no longer one.
-pub(super) fn not_a_replica(why: &str) -> Error {
+pub(in crate::sqlite) fn not_a_replica(why: &str) -> Error {
     Error::new(
         ErrorKind::Corruption,
         "NOT_A_REPLICA",

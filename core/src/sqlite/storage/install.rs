@@ -4,12 +4,12 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Duration;
 
-use super::checkpoint::Checkpointer;
-use super::database::{self, disk_error};
-use super::image::verify_image;
-use super::meta::Applied;
-use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::meta::Applied;
+use crate::sqlite::apply::writer::Writer;
+use crate::sqlite::database::{self, disk_error};
+use crate::sqlite::storage::checkpoint::Checkpointer;
+use crate::sqlite::storage::image::verify_image;
 
 /// How long reads may go on before they are interrupted.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ffi};
 
-use super::{context, error, math};
+use crate::sqlite::determinism::{context, math};
+use crate::sqlite::error;
 
 /// INNOCUOUS, so that DEFAULTs, triggers and views may use them in an untrusted schema as they may
 /// use SQLite's own; not DETERMINISTIC, so that indexes and generated columns may not, and each
@@ -14,23 +15,23 @@ use super::{context, error, math};
 const FLAGS: c_int = ffi::SQLITE_UTF8 | ffi::SQLITE_INNOCUOUS;
 
 /// What every connection has: `uuid()`, `uuid7()` and the mathematical functions.
-pub(super) fn install(conn: &Connection) -> crate::Result<()> {
+pub(in crate::sqlite) fn install(conn: &Connection) -> crate::Result<()> {
     define(conn, c"uuid", 0, FLAGS, std::ptr::null_mut(), uuid)?;
     define(conn, c"uuid7", 0, FLAGS, std::ptr::null_mut(), uuid7)?;
     math::install(conn)
 }
 
 /// Replaces SQLite's generator, which is shared by all connections of the process, on `conn`.
-pub(super) fn install_seeded_random(conn: &Connection) -> crate::Result<()> {
+pub(in crate::sqlite) fn install_seeded_random(conn: &Connection) -> crate::Result<()> {
     define(conn, c"random", 0, FLAGS, std::ptr::null_mut(), random)?;
     define(conn, c"randomblob", 1, FLAGS, std::ptr::null_mut(), random_blob)
 }
 
-pub(super) type ScalarFunction =
+pub(in crate::sqlite) type ScalarFunction =
     unsafe extern "C" fn(*mut ffi::sqlite3_context, c_int, *mut *mut ffi::sqlite3_value);
 
 /// Defines a function on `conn`. `state` is what `sqlite3_user_data` gives; it must live for ever.
-pub(super) fn define(
+pub(in crate::sqlite) fn define(
     conn: &Connection,
     name: &CStr,
     arguments: c_int,
@@ -60,12 +61,15 @@ pub(super) fn define(
 }
 
 /// The arguments of a call.
-pub(super) struct Arguments<'a>(&'a [*mut ffi::sqlite3_value]);
+pub(in crate::sqlite) struct Arguments<'a>(&'a [*mut ffi::sqlite3_value]);
 
 impl Arguments<'_> {
     /// # Safety
     /// `count` and `values` are what SQLite passed to a function that has not returned yet.
-    pub(super) unsafe fn new(count: c_int, values: *mut *mut ffi::sqlite3_value) -> Self {
+    pub(in crate::sqlite) unsafe fn new(
+        count: c_int,
+        values: *mut *mut ffi::sqlite3_value,
+    ) -> Self {
         let count = usize::try_from(count).unwrap_or(0);
         if count == 0 || values.is_null() {
             return Arguments(&[]);
@@ -75,7 +79,7 @@ impl Arguments<'_> {
     }
 
     /// Argument `i`, counted from 0.
-    pub(super) fn get(&self, i: usize) -> Option<*mut ffi::sqlite3_value> {
+    pub(in crate::sqlite) fn get(&self, i: usize) -> Option<*mut ffi::sqlite3_value> {
         self.0.get(i).copied()
     }
 }

@@ -4,9 +4,9 @@
 //! applied a table that the statement needs. All else is decided when the statement is applied,
 //! and equally on each node.
 
-use super::authorizer;
-use super::execute::{self, first_keyword};
 use crate::error::{Error, Result};
+use crate::sqlite::apply::execute::{self, first_keyword};
+use crate::sqlite::determinism::authorizer;
 use crate::statement::Statement;
 
 /// Refuses a command whose text alone shows that it cannot be replicated.

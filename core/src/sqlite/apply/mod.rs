@@ -1,0 +1,10 @@
+//! How a command becomes rows: the writer, its transaction, one command, one statement, and what is
+//! remembered of it so that it is never applied twice.
+
+pub(super) mod budget;
+pub(super) mod command;
+pub(super) mod execute;
+pub(super) mod meta;
+pub(super) mod recent;
+pub(super) mod record;
+pub(super) mod writer;

@@ -1,0 +1,3 @@
+//! Reading: a pool of connections that answer queries beside the writer.
+
+pub(super) mod readers;
