@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{Error, ErrorKind};
 use crate::sqlite::apply::{budget, execute};
 use crate::sqlite::determinism::authorizer::{self, Role};
-use crate::sqlite::determinism::{clock_vfs, functions};
+use crate::sqlite::determinism::{clock_vfs, functions, modules, planner};
 use crate::sqlite::error;
 
 /// Statements that each connection keeps compiled.
@@ -78,8 +78,9 @@ pub(crate) fn open_writer(path: &Path) -> crate::Result<Connection> {
     .map_err(error::internal)?;
     functions::install_seeded_random(&conn)?;
     execute::install_update_hook(&conn);
+    planner::install(&conn);
     budget::install(&mut conn)?;
-    authorizer::install(&mut conn, Role::Writer)?;
+    authorizer::install(&conn, Role::Writer)?;
     Ok(conn)
 }
 
@@ -100,14 +101,14 @@ fn write_ahead_mode(conn: &Connection) -> rusqlite::Result<String> {
 /// As [`open_writer`].
 pub(crate) fn open_reader(path: &Path) -> crate::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = open(path, flags)?;
+    let conn = open(path, flags)?;
     // Readers of a WAL wait for nobody, but for the moment in which it is recovered or reset.
     conn.busy_timeout(Duration::from_millis(250)).map_err(error::internal)?;
     conn.execute_batch(
         "PRAGMA query_only = ON; PRAGMA mmap_size = 268435456; PRAGMA wal_autocheckpoint = 0",
     )
     .map_err(error::internal)?;
-    authorizer::install(&mut conn, Role::Reader)?;
+    authorizer::install(&conn, Role::Reader)?;
     Ok(conn)
 }
 
@@ -123,6 +124,7 @@ fn open(path: &Path, flags: OpenFlags) -> crate::Result<Connection> {
     }
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     functions::install(&conn).map_err(|e| e.context(path.display()))?;
+    modules::install(&conn).map_err(|e| e.context(path.display()))?;
     // The file is opened lazily: touch it now, so that a file that is no database is told here.
     conn.query_row("PRAGMA schema_version", [], |_| Ok(())).map_err(at)?;
     Ok(conn)

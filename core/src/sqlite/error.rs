@@ -35,12 +35,7 @@ pub(super) fn failure(error: rusqlite::Error) -> Failure {
             let message = if offset >= 0 { format!("{msg} (at byte {offset})") } else { msg };
             from_code(error.extended_code, message)
         }
-        E::MultipleStatement => Failure::Statement(Error::new(
-            ErrorKind::Sql,
-            "SQL_MULTIPLE_STATEMENTS",
-            "the text holds more than one SQL statement: send them one at a time, or together \
-             with execute_batch()",
-        )),
+        E::MultipleStatement => Failure::Statement(multiple_statements()),
         // The rest is the binding's, not SQLite's: a mistake of ours, so stop rather than diverge.
         other => Failure::Node(
             Error::new(
@@ -51,6 +46,16 @@ pub(super) fn failure(error: rusqlite::Error) -> Failure {
             .with_retryable(false),
         ),
     }
+}
+
+/// The error of a text with more than one statement.
+pub(super) fn multiple_statements() -> Error {
+    Error::new(
+        ErrorKind::Sql,
+        "SQL_MULTIPLE_STATEMENTS",
+        "the text holds more than one SQL statement: send them one at a time, or together with \
+         execute_batch()",
+    )
 }
 
 /// Makes an [`Error`] of what rusqlite says, where there is no statement of a user's behind it.

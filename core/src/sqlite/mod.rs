@@ -9,6 +9,7 @@ mod error;
 mod internal;
 mod read;
 mod storage;
+mod text;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Running one statement of a user's: compile (cached), bind, step, collect.
 
-use std::cell::{Cell, RefCell};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -10,10 +10,12 @@ use rusqlite::{CachedStatement, Connection, ToSql, ffi};
 use crate::error::{Error, ErrorKind};
 use crate::sqlite::apply::budget::Budget;
 use crate::sqlite::determinism::authorizer::{self, Role, UserStatement};
-use crate::sqlite::determinism::{analyze, clock_vfs, context};
+use crate::sqlite::determinism::planner::Sampling;
+use crate::sqlite::determinism::{analyze, clock_vfs, context, names};
 use crate::sqlite::error;
 pub(crate) use crate::sqlite::error::Failure;
 use crate::sqlite::storage::disk_full;
+use crate::sqlite::text;
 use crate::statement::{Params, Rows, Statement};
 use crate::value::Value;
 
@@ -70,17 +72,11 @@ pub(crate) fn run(
     let watch = RowidWatch::begin();
     disk_full::forget();
     let result = step_all(conn, statement, Role::Writer, result_limit);
+    analyze::forget_compiled(conn, statement);
     // Once a rowid is at the maximum SQLite picks further ones at random, so whatever happened
     // after that is not to be trusted, success or not.
     if watch.saw_maximum() && !matches!(result, Err(Failure::Node(_))) {
         return Err(Failure::Statement(rowid_exhausted()));
-    }
-    if let Some(table) = watch.merge_option_of()
-        && !matches!(result, Err(Failure::Node(_)))
-        && is_virtual(conn, &table).map_err(Failure::Node)?
-    {
-        forget_automerge(conn, &table).map_err(Failure::Node)?;
-        return Err(Failure::Statement(automerge()));
     }
     let (rows, result_bytes) = result?;
     let rowid = conn.last_insert_rowid();
@@ -139,6 +135,7 @@ fn step_all(
     let sql = statement.sql.trim();
     let keyword = first_keyword(sql);
     check_text(sql, keyword, role).map_err(Failure::Statement)?;
+    let sql = only_statement(sql).map_err(Failure::Statement)?;
     if role == Role::Reader && keyword.eq_ignore_ascii_case("PRAGMA") {
         reload_schema(conn).map_err(Failure::Node)?;
     }
@@ -172,6 +169,8 @@ fn step_all(
         }
         Err(BindError::Sqlite(error)) => return Err(fail(error)),
     }
+    let _sampling = (role == Role::Writer && keyword.eq_ignore_ascii_case("ANALYZE"))
+        .then(|| Sampling::begin(conn));
     if role == Role::Writer && analyze::is_of_all_tables(sql) {
         user.pause();
         analyze::all_tables(conn).map_err(fail)?;
@@ -200,8 +199,15 @@ fn step_all(
     }
     drop(cursor);
     let columns = column_names(&prepared).map_err(fail)?;
-    if sql.len() > CACHED_SQL {
+    // A pragma in the cache would not ask the authorizer again.
+    if sql.len() > CACHED_SQL || keyword.eq_ignore_ascii_case("PRAGMA") {
         prepared.discard();
+    }
+    if role == Role::Writer {
+        user.pause();
+        if let Some(error) = names::check(conn, &user, &columns).map_err(Failure::Node)? {
+            return Err(Failure::Statement(error));
+        }
     }
     Ok((Rows::new(columns, values), size))
 }
@@ -257,36 +263,6 @@ fn rowid_exhausted() -> Error {
     )
 }
 
-/// Whether there is a virtual table of this name.
-fn is_virtual(conn: &Connection, table: &str) -> crate::Result<bool> {
-    conn.prepare_cached(
-        "/* quorumlite */ SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE \
-         AND type = 'table' AND rootpage = 0",
-    )
-    .and_then(|mut statement| statement.exists([table]))
-    .map_err(error::internal)
-}
-
-/// Brings this connection back to where a fresh one is: the option is also kept in memory, which
-/// no rollback reaches. What this writes itself is rolled back.
-fn forget_automerge(conn: &Connection, table: &str) -> crate::Result<()> {
-    let name = table.replace('"', "\"\"");
-    conn.execute_batch(&format!(
-        "SAVEPOINT quorumlite_automerge; INSERT INTO \"{name}\"(\"{name}\") VALUES ('automerge=0'); \
-         ROLLBACK TO quorumlite_automerge; RELEASE quorumlite_automerge"
-    ))
-    .map_err(error::internal)
-}
-
-fn automerge() -> Error {
-    Error::new(
-        ErrorKind::Forbidden,
-        "FORBIDDEN_STATEMENT",
-        "automerge of an FTS3 or FTS4 table merges when a transaction ends, and each node has its \
-         own transactions: send 'merge=X,Y' or 'optimize' from time to time, or use FTS5",
-    )
-}
-
 /// Forgets where in a writer's statement an error was found: SQLite tells only when the statement
 /// is compiled for the first time, not when it comes from this node's statement cache and is
 /// compiled again, so replicas would give different messages.
@@ -337,6 +313,17 @@ fn explain(user: &UserStatement, error: rusqlite::Error) -> Failure {
         }
         other => other,
     }
+}
+
+/// The one statement of a text that is not empty. SQLite must not see what comes after it: whoever
+/// compiles that too, to see whether it is anything, may have thousands of statements to compile.
+pub(in crate::sqlite) fn only_statement(sql: &str) -> Result<&str, Error> {
+    let begin = sql.len() - after_blanks(sql).len();
+    let (first, rest) = text::split_first(&sql[begin..]);
+    if after_blanks(rest).is_empty() {
+        return Ok(first);
+    }
+    Err(error::multiple_statements())
 }
 
 /// What can be said about a text before SQLite sees it.
@@ -502,14 +489,9 @@ impl ToSql for Bound<'_> {
     }
 }
 
-/// The row of an FTS3 or FTS4 table's `%_stat` that keeps its automerge option (SQLite's
-/// FTS_STAT_AUTOINCRMERGE).
-const AUTOMERGE_ROW: i64 = 2;
-
 thread_local! {
     static LAST_INSERTED: Cell<Option<i64>> = const { Cell::new(None) };
     static MAXIMUM_SEEN: Cell<bool> = const { Cell::new(false) };
-    static MERGE_OPTION_OF: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// What the update hook saw since the watch began.
@@ -519,17 +501,11 @@ impl RowidWatch {
     fn begin() -> Self {
         LAST_INSERTED.set(None);
         MAXIMUM_SEEN.set(false);
-        MERGE_OPTION_OF.take();
         RowidWatch
     }
 
     fn last_inserted(&self) -> Option<i64> {
         LAST_INSERTED.get()
-    }
-
-    /// The table whose automerge option was written, if it is one of FTS3 or FTS4.
-    fn merge_option_of(&self) -> Option<String> {
-        MERGE_OPTION_OF.take()
     }
 
     fn saw_maximum(&self) -> bool {
@@ -548,18 +524,11 @@ unsafe extern "C" fn on_update(
     _: *mut c_void,
     operation: c_int,
     _: *const c_char,
-    table: *const c_char,
+    _: *const c_char,
     rowid: ffi::sqlite3_int64,
 ) {
     if operation == ffi::SQLITE_INSERT {
         LAST_INSERTED.set(Some(rowid));
-    }
-    if rowid == AUTOMERGE_ROW && operation == ffi::SQLITE_INSERT && !table.is_null() {
-        // SAFETY: SQLite passes the table's name, which lives as long as this call.
-        let table = unsafe { CStr::from_ptr(table) }.to_bytes();
-        if let Some(Ok(of)) = table.strip_suffix(b"_stat").map(std::str::from_utf8) {
-            MERGE_OPTION_OF.replace(Some(of.to_string()));
-        }
     }
     if rowid == i64::MAX && operation != ffi::SQLITE_DELETE {
         MAXIMUM_SEEN.set(true);

@@ -49,18 +49,31 @@ pub(in crate::sqlite) fn all_tables(conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Whether the schema must be read anew after `statements`, with or without success.
+/// Whether `statement` may change the schema or the statistics.
+fn changes(statement: &Statement) -> bool {
+    let keyword = first_keyword(&statement.sql);
+    CHANGING.iter().any(|word| keyword.eq_ignore_ascii_case(word))
+}
+
+/// Forgets every compiled statement where `statement`, which has run or was rolled back, may have
+/// changed the schema. SQLite would compile them again while they run, at another time on each node,
+/// and under other bounds than those of compiling.
+pub(in crate::sqlite) fn forget_compiled(conn: &Connection, statement: &Statement) {
+    if changes(statement) {
+        conn.flush_prepared_statement_cache();
+    }
+}
+
+/// Whether the schema must be read anew after `statements`, with or without success. Forgets what
+/// was compiled before them, too: they may have been rolled back.
 pub(in crate::sqlite) fn may_have_changed(
     conn: &Connection,
     statements: &[Statement],
 ) -> Result<bool> {
-    let changing = |s: &Statement| {
-        let keyword = first_keyword(&s.sql);
-        CHANGING.iter().any(|word| keyword.eq_ignore_ascii_case(word))
-    };
-    if !statements.iter().any(changing) {
+    if !statements.iter().any(changes) {
         return Ok(false);
     }
+    conn.flush_prepared_statement_cache();
     // They may have existed until now.
     let dropped = |s: &Statement| s.sql.to_ascii_lowercase().contains("sqlite_stat");
     Ok(statements.iter().any(dropped)
@@ -73,7 +86,9 @@ pub(in crate::sqlite) fn may_have_changed(
 /// tables connect anew, so none may hold changes that it has not written yet: to be called right
 /// after a SAVEPOINT.
 pub(in crate::sqlite) fn reload(conn: &Connection) -> Result<()> {
-    internal::batch(conn, "PRAGMA writable_schema = RESET")
+    internal::batch(conn, "PRAGMA writable_schema = RESET")?;
+    conn.flush_prepared_statement_cache();
+    Ok(())
 }
 
 #[cfg(test)]

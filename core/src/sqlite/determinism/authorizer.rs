@@ -4,11 +4,13 @@
 //! where a look at its text would not. It can only say no, so the reason is kept aside, per thread,
 //! for [`UserStatement::denial`].
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
+use std::ptr;
 
-use rusqlite::Connection;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{Connection, ffi};
 
 use crate::error::{Error, ErrorKind};
 use crate::sqlite::error;
@@ -39,10 +41,40 @@ enum Stage {
 
 thread_local! {
     static IS_DML: Cell<bool> = const { Cell::new(false) };
-    /// The statement is one of those for which SQLite itself looks up root pages.
+    /// The statement is one for which SQLite itself looks up root pages, and that has no expression
+    /// of a user's.
     static MOVES_PAGES: Cell<bool> = const { Cell::new(false) };
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Internal) };
     static DENIAL: RefCell<Option<Error>> = const { RefCell::new(None) };
+    static SEEN: RefCell<Seen> = const { RefCell::new(Seen::new()) };
+}
+
+/// What a write did that has to be looked at once it has run.
+struct Seen {
+    /// The table that it creates, and whether from a SELECT.
+    created: Option<String>,
+    selects: bool,
+    /// The tables or views whose columns it asked for.
+    asked: Vec<String>,
+}
+
+impl Seen {
+    const fn new() -> Self {
+        Seen { created: None, selects: false, asked: Vec::new() }
+    }
+
+    fn note(&mut self, request: &Request<'_>) {
+        match request.code {
+            ffi::SQLITE_CREATE_TABLE => {
+                self.created.get_or_insert_with(|| request.first.to_string());
+            }
+            ffi::SQLITE_SELECT => self.selects = true,
+            ffi::SQLITE_PRAGMA if is_one_of(&request.first, COLUMN_PRAGMAS) => {
+                self.asked.extend(request.second.as_deref().map(str::to_string));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// While it lives, what this thread compiles is a user's and is checked.
@@ -52,8 +84,9 @@ impl UserStatement {
     /// `keyword` is the word with which the statement begins.
     pub(in crate::sqlite) fn begin(keyword: &str) -> Self {
         DENIAL.take();
+        SEEN.replace(Seen::new());
         IS_DML.set(is_one_of(keyword, &["INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"]));
-        MOVES_PAGES.set(is_one_of(keyword, &["ALTER", "DROP"]));
+        MOVES_PAGES.set(is_one_of(keyword, &["DROP"]));
         STAGE.set(Stage::Prepare);
         UserStatement(PhantomData)
     }
@@ -73,6 +106,16 @@ impl UserStatement {
         STAGE.set(Stage::Prepare);
     }
 
+    /// The table that the statement created from a SELECT.
+    pub(in crate::sqlite) fn created_from_select(&self) -> Option<String> {
+        SEEN.with_borrow_mut(|seen| if seen.selects { seen.created.take() } else { None })
+    }
+
+    /// The tables and views for whose columns the statement asked.
+    pub(in crate::sqlite) fn asked_columns(&self) -> Vec<String> {
+        SEEN.with_borrow_mut(|seen| std::mem::take(&mut seen.asked))
+    }
+
     /// Why the statement was refused, if it was.
     pub(in crate::sqlite) fn denial(&self) -> Option<Error> {
         DENIAL.take()
@@ -86,31 +129,105 @@ impl Drop for UserStatement {
 }
 
 /// Puts the authorizer of `role` on `conn`.
-pub(in crate::sqlite) fn install(conn: &mut Connection, role: Role) -> crate::Result<()> {
-    conn.authorizer(Some(move |context: AuthContext<'_>| {
-        let stage = STAGE.get();
-        if stage == Stage::Internal {
-            return Authorization::Allow;
+///
+/// Not rusqlite's own: that one panics inside the callback where a name is not UTF-8, and the
+/// argument of a table-valued pragma may be any bytes.
+pub(in crate::sqlite) fn install(conn: &Connection, role: Role) -> crate::Result<()> {
+    let callback = match role {
+        Role::Writer => authorize_writer,
+        Role::Reader => authorize_reader,
+    };
+    // SAFETY: the handle is open, and the callback has no state that could end before it.
+    let code =
+        unsafe { ffi::sqlite3_set_authorizer(conn.handle(), Some(callback), ptr::null_mut()) };
+    if code == ffi::SQLITE_OK {
+        return Ok(());
+    }
+    Err(error::internal(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)))
+}
+
+/// What SQLite asks about: <https://www.sqlite.org/c3ref/c_alter_table.html> says what the two
+/// arguments are for each code. Names that are not UTF-8 are repaired: none of ours looks so.
+struct Request<'a> {
+    code: c_int,
+    first: Cow<'a, str>,
+    second: Option<Cow<'a, str>>,
+    database: Option<Cow<'a, str>>,
+    /// The trigger or view on whose behalf; none for what the statement's text itself does, and for
+    /// what SQLite does by itself because of it.
+    on_behalf: bool,
+}
+
+type Callback = unsafe extern "C" fn(
+    *mut c_void,
+    c_int,
+    *const c_char,
+    *const c_char,
+    *const c_char,
+    *const c_char,
+) -> c_int;
+
+const _: Callback = authorize_writer;
+
+unsafe extern "C" fn authorize_writer(
+    _: *mut c_void,
+    code: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    database: *const c_char,
+    on_behalf_of: *const c_char,
+) -> c_int {
+    // SAFETY: SQLite passes terminated strings or null, which live as long as this call.
+    unsafe { authorize(Role::Writer, code, [first, second, database, on_behalf_of]) }
+}
+
+unsafe extern "C" fn authorize_reader(
+    _: *mut c_void,
+    code: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    database: *const c_char,
+    on_behalf_of: *const c_char,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe { authorize(Role::Reader, code, [first, second, database, on_behalf_of]) }
+}
+
+/// # Safety
+/// Each name is null or a terminated string that lives as long as this call.
+unsafe fn authorize(role: Role, code: c_int, names: [*const c_char; 4]) -> c_int {
+    let stage = STAGE.get();
+    if stage == Stage::Internal {
+        return ffi::SQLITE_OK;
+    }
+    // SAFETY: promised by the caller.
+    let [first, second, database, on_behalf_of] = names
+        .map(|name| (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy()));
+    let request = Request {
+        code,
+        first: first.unwrap_or_default(),
+        second,
+        database,
+        on_behalf: on_behalf_of.is_some(),
+    };
+    // Our tables are left out of a plain ANALYZE: how many rows they hold while a command is
+    // applied depends on how commands were put into transactions.
+    if code == ffi::SQLITE_ANALYZE && starts_with(&request.first, INTERNAL_PREFIX) {
+        return ffi::SQLITE_IGNORE;
+    }
+    if role == Role::Writer {
+        SEEN.with_borrow_mut(|seen| seen.note(&request));
+    }
+    match check(role, stage, &request) {
+        Ok(()) => ffi::SQLITE_OK,
+        Err(denial) => {
+            // The first reason is the one nearest to what the user wrote.
+            DENIAL.with_borrow_mut(|kept| {
+                kept.get_or_insert_with(|| denial.into_error());
+            });
+            ffi::SQLITE_DENY
         }
-        // Our tables are left out of a plain ANALYZE: how many rows they hold while a command is
-        // applied depends on how commands were put into transactions.
-        if let AuthAction::Analyze { table_name } = context.action
-            && starts_with(table_name, INTERNAL_PREFIX)
-        {
-            return Authorization::Ignore;
-        }
-        match check(role, stage, &context) {
-            Ok(()) => Authorization::Allow,
-            Err(denial) => {
-                // The first reason is the one nearest to what the user wrote.
-                DENIAL.with_borrow_mut(|kept| {
-                    kept.get_or_insert_with(|| denial.into_error());
-                });
-                Authorization::Deny
-            }
-        }
-    }))
-    .map_err(error::internal)
+    }
 }
 
 /// A refusal before it becomes an error: code and advice.
@@ -198,85 +315,88 @@ fn internal_table_denial() -> Denial {
     )
 }
 
-fn check(role: Role, stage: Stage, context: &AuthContext<'_>) -> Result<(), Denial> {
-    use AuthAction as A;
-    match context.action {
-        A::Select | A::Recursive => Ok(()),
-        A::Transaction { .. } | A::Savepoint { .. } => Err(transaction_control_denial()),
-        A::Attach { .. } | A::Detach { .. } => Err(attach_denial()),
-        A::Pragma { pragma_name, pragma_value } => {
-            if pragma_allowed(role, stage, pragma_name, pragma_value.is_some()) {
+fn check(role: Role, stage: Stage, request: &Request<'_>) -> Result<(), Denial> {
+    let first = &*request.first;
+    let second = request.second.as_deref();
+    match request.code {
+        ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE => Ok(()),
+        ffi::SQLITE_TRANSACTION | ffi::SQLITE_SAVEPOINT => Err(transaction_control_denial()),
+        ffi::SQLITE_ATTACH | ffi::SQLITE_DETACH => Err(attach_denial()),
+        ffi::SQLITE_PRAGMA => {
+            if pragma_allowed(role, stage, first, second.is_some()) {
                 Ok(())
             } else {
-                Err(pragma(role, pragma_name))
+                Err(pragma(role, first))
             }
         }
-        A::Function { function_name } => function(role, function_name),
-        A::Read { table_name, column_name } => read(role, table_name, column_name),
-        A::CreateTempIndex { .. }
-        | A::CreateTempTable { .. }
-        | A::CreateTempTrigger { .. }
-        | A::CreateTempView { .. }
-        | A::DropTempIndex { .. }
-        | A::DropTempTable { .. }
-        | A::DropTempTrigger { .. }
-        | A::DropTempView { .. } => Err(temp()),
+        ffi::SQLITE_FUNCTION => function(role, second.unwrap_or_default()),
+        ffi::SQLITE_READ => read(role, request, first, second.unwrap_or_default()),
+        ffi::SQLITE_CREATE_TEMP_INDEX
+        | ffi::SQLITE_CREATE_TEMP_TABLE
+        | ffi::SQLITE_CREATE_TEMP_TRIGGER
+        | ffi::SQLITE_CREATE_TEMP_VIEW
+        | ffi::SQLITE_DROP_TEMP_INDEX
+        | ffi::SQLITE_DROP_TEMP_TABLE
+        | ffi::SQLITE_DROP_TEMP_TRIGGER
+        | ffi::SQLITE_DROP_TEMP_VIEW => Err(temp()),
         // Virtual tables compile their own writes even when they are only read (R*Tree does), so
         // for a reader these are judged by what the whole statement is.
-        A::Insert { table_name } | A::Update { table_name, .. } | A::Delete { table_name } => {
+        ffi::SQLITE_INSERT | ffi::SQLITE_UPDATE | ffi::SQLITE_DELETE => {
             if role == Role::Reader {
                 return Ok(());
             }
-            user_table(table_name)?;
+            user_table(first)?;
             // ANALYZE and DROP write there themselves, and SQLite then plans anew. A write of a
-            // user's takes effect when the schema is loaded: on each node at another time.
-            if IS_DML.get() && starts_with(table_name, "sqlite_stat") {
+            // user's, also one in a trigger that DROP fires, takes effect when the schema is loaded:
+            // on each node at another time.
+            if (IS_DML.get() || request.on_behalf) && starts_with(first, "sqlite_stat") {
                 return Err(Denial(
                     "FORBIDDEN_INTERNAL_TABLE",
-                    format!("{table_name} holds the query planner's statistics: use ANALYZE"),
+                    format!("{first} holds the query planner's statistics: use ANALYZE"),
                 ));
             }
             Ok(())
         }
-        _ if context.database_name == Some("temp") => Err(temp()),
-        A::CreateTable { .. }
-        | A::CreateIndex { .. }
-        | A::CreateTrigger { .. }
-        | A::CreateView { .. }
-        | A::CreateVtable { .. }
-        | A::DropTable { .. }
-        | A::DropIndex { .. }
-        | A::DropTrigger { .. }
-        | A::DropView { .. }
-        | A::DropVtable { .. }
-        | A::AlterTable { .. }
-        | A::Reindex { .. }
-        | A::Analyze { .. }
-            if role == Role::Reader =>
-        {
-            Err(write_denial())
+        _ if request.database.as_deref() == Some("temp") => Err(temp()),
+        code if role == Role::Reader && SCHEMA_CHANGES.contains(&code) => Err(write_denial()),
+        ffi::SQLITE_CREATE_VTABLE => {
+            user_table(first)?;
+            module(second.unwrap_or_default())
         }
-        A::CreateVtable { table_name, module_name } => {
-            user_table(table_name)?;
-            module(module_name)
-        }
-        A::CreateTable { table_name }
-        | A::CreateIndex { table_name, .. }
-        | A::CreateTrigger { table_name, .. }
-        | A::CreateView { view_name: table_name }
-        | A::DropTable { table_name }
-        | A::DropIndex { table_name, .. }
-        | A::DropTrigger { table_name, .. }
-        | A::DropView { view_name: table_name }
-        | A::DropVtable { table_name, .. }
-        | A::AlterTable { table_name, .. } => user_table(table_name),
-        A::Reindex { .. } | A::Analyze { .. } => Ok(()),
+        ffi::SQLITE_CREATE_INDEX
+        | ffi::SQLITE_CREATE_TRIGGER
+        | ffi::SQLITE_DROP_INDEX
+        | ffi::SQLITE_DROP_TRIGGER
+        | ffi::SQLITE_ALTER_TABLE => user_table(second.unwrap_or_default()),
+        ffi::SQLITE_CREATE_TABLE
+        | ffi::SQLITE_CREATE_VIEW
+        | ffi::SQLITE_DROP_TABLE
+        | ffi::SQLITE_DROP_VIEW
+        | ffi::SQLITE_DROP_VTABLE => user_table(first),
+        ffi::SQLITE_REINDEX | ffi::SQLITE_ANALYZE => Ok(()),
         _ => Err(Denial(
             "FORBIDDEN_STATEMENT",
             "the statement does something that this version does not know how to replicate".into(),
         )),
     }
 }
+
+/// What changes the schema or the statistics.
+const SCHEMA_CHANGES: &[c_int] = &[
+    ffi::SQLITE_CREATE_TABLE,
+    ffi::SQLITE_CREATE_INDEX,
+    ffi::SQLITE_CREATE_TRIGGER,
+    ffi::SQLITE_CREATE_VIEW,
+    ffi::SQLITE_CREATE_VTABLE,
+    ffi::SQLITE_DROP_TABLE,
+    ffi::SQLITE_DROP_INDEX,
+    ffi::SQLITE_DROP_TRIGGER,
+    ffi::SQLITE_DROP_VIEW,
+    ffi::SQLITE_DROP_VTABLE,
+    ffi::SQLITE_ALTER_TABLE,
+    ffi::SQLITE_REINDEX,
+    ffi::SQLITE_ANALYZE,
+];
 
 fn starts_with(name: &str, prefix: &str) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
@@ -305,13 +425,13 @@ const LOCAL_TABLES: &[&str] =
 
 const SCHEMA_TABLES: &[&str] = &["sqlite_schema", "sqlite_master"];
 
-fn read(role: Role, table: &str, column: &str) -> Result<(), Denial> {
+fn read(role: Role, request: &Request<'_>, table: &str, column: &str) -> Result<(), Denial> {
     if role == Role::Reader {
         return Ok(());
     }
     user_table(table)?;
     let is_root_page = column.eq_ignore_ascii_case("rootpage") && is_one_of(table, SCHEMA_TABLES);
-    if is_root_page && !MOVES_PAGES.get() {
+    if is_root_page && (request.on_behalf || !MOVES_PAGES.get()) {
         return Err(Denial(
             "FORBIDDEN_INTERNAL_TABLE",
             format!(
@@ -346,7 +466,6 @@ const LOCAL_FUNCTIONS: &[&str] = &[
     "total_changes",
     "fts5_locale",
     "fts5_source_id",
-    "fts3_tokenizer",
 ];
 
 fn function(role: Role, name: &str) -> Result<(), Denial> {
@@ -371,24 +490,37 @@ fn function(role: Role, name: &str) -> Result<(), Denial> {
 }
 
 /// Virtual tables that keep their content in ordinary tables, or show that of one that does.
-const MODULES: &[&str] =
-    &["fts3", "fts4", "fts5", "fts4aux", "fts5vocab", "fts3tokenize", "rtree", "rtree_i32"];
+const MODULES: &[&str] = &["fts5", "fts5vocab", "rtree", "rtree_i32"];
+
+/// FTS3 and FTS4 merge when a transaction ends, which is each node's own affair, and take pointers
+/// as BLOBs.
+const OLD_FULL_TEXT: &[&str] = &["fts3", "fts4", "fts4aux", "fts3tokenize"];
 
 fn module(name: &str) -> Result<(), Denial> {
     if is_one_of(name, MODULES) {
         return Ok(());
     }
+    if is_one_of(name, OLD_FULL_TEXT) {
+        return Err(Denial(
+            "FORBIDDEN_MODULE",
+            format!(
+                "{name} cannot be replicated: what it merges depends on each node's own \
+                 transactions. Use fts5, which has the same MATCH, snippet() and more"
+            ),
+        ));
+    }
     Err(Denial(
         "FORBIDDEN_MODULE",
-        format!(
-            "virtual tables of module {name} are not replicated: use fts5, fts4, fts3 or rtree"
-        ),
+        format!("virtual tables of module {name} are not replicated: use fts5 or rtree"),
     ))
 }
 
 /// About the schema: the same on each replica, with or without an argument.
 const SCHEMA_PRAGMAS: &[&str] =
     &["table_info", "table_xinfo", "index_list", "index_info", "index_xinfo", "foreign_key_list"];
+
+/// Those of them that name columns.
+const COLUMN_PRAGMAS: &[&str] = &["table_info", "table_xinfo"];
 
 /// Settings that are part of the content: read or set by commands.
 const CONTENT_PRAGMAS: &[&str] = &["user_version", "application_id"];

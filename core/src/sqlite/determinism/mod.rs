@@ -8,4 +8,7 @@ pub(super) mod content_hash;
 pub(super) mod context;
 pub(super) mod functions;
 pub(super) mod math;
+pub(super) mod modules;
+pub(super) mod names;
+pub(super) mod planner;
 pub(super) mod precheck;

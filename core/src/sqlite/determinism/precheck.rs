@@ -37,6 +37,9 @@ fn refusal(sql: &str) -> Option<Error> {
     if is(&["VACUUM"]) {
         return Some(authorizer::vacuum());
     }
+    if let Err(error) = execute::only_statement(sql) {
+        return Some(error);
+    }
     if is(&["CREATE"]) {
         let next = first_keyword(rest);
         let temporary = ["TEMP", "TEMPORARY"].iter().any(|word| next.eq_ignore_ascii_case(word));
@@ -78,6 +81,7 @@ mod tests {
             ("PRAGMA foreign_keys", "FORBIDDEN_PRAGMA"),
             ("PRAGMA journal_mode (delete)", "FORBIDDEN_PRAGMA"),
             ("PRAGMA data_version;", "FORBIDDEN_PRAGMA"),
+            ("SELECT 1; SELECT 2", "SQL_MULTIPLE_STATEMENTS"),
         ] {
             assert_eq!(refusal(sql).map(|e| e.code().to_string()).as_deref(), Some(code), "{sql}");
         }

@@ -81,7 +81,7 @@ fn a_virtual_column_that_cannot_be_computed_does_not_matter() {
 fn commands_hash_equal_however_they_are_split_into_transactions() {
     const COMMANDS: &[&str] = &[
         "CREATE VIRTUAL TABLE f5 USING fts5(a, b)",
-        "CREATE VIRTUAL TABLE f4 USING fts4(a)",
+        "CREATE VIRTUAL TABLE f4 USING fts5(a, content='', contentless_delete=1)",
         "CREATE VIRTUAL TABLE r USING rtree(id, x0, x1)",
         "CREATE TABLE t(id INTEGER PRIMARY KEY, a DEFAULT (randomblob(9)), at DEFAULT CURRENT_TIMESTAMP)",
     ];
@@ -89,7 +89,7 @@ fn commands_hash_equal_however_they_are_split_into_transactions() {
         "INSERT INTO f5 SELECT value || ' word' || (value * 7 % 13), random() FROM json_each('[1,2,3,4,5]')",
         "UPDATE f5 SET a = a || ' again' WHERE rowid % 3 = 0",
         "INSERT INTO f4 SELECT hex(randomblob(4)) || ' hello' FROM json_each('[1,2,3]')",
-        "DELETE FROM f4 WHERE docid % 5 = 0",
+        "DELETE FROM f4 WHERE rowid % 5 = 0",
         "INSERT INTO r SELECT NULL, value, value + 1 FROM json_each('[1,2,3,4,5,6,7]')",
         "INSERT INTO t(id) VALUES (NULL), (NULL)",
         "DELETE FROM f5 WHERE rowid % 4 = 0",

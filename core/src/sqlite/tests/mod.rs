@@ -8,8 +8,10 @@ mod engine_determinism;
 mod engine_disk_full;
 mod engine_forbidden;
 mod engine_functions;
+mod engine_plans;
 mod engine_readers;
 mod engine_statements;
+mod engine_texts;
 mod engine_wal_writes;
 mod state_apply;
 mod state_byte_level;
@@ -26,6 +28,7 @@ use crate::value::Value;
 use crate::sqlite::apply::execute::{self, Failure, StatementOutcome};
 use crate::sqlite::connection::{open_reader, open_writer};
 use crate::sqlite::determinism::context::{self, CommandContext};
+use crate::sqlite::determinism::precheck;
 
 /// A writer and a directory that lives as long.
 struct Engine {

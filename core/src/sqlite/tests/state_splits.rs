@@ -24,7 +24,7 @@ const SCHEMA: &[&str] = &[
     "CREATE TRIGGER t_no BEFORE UPDATE ON t WHEN new.n = 13 BEGIN \
      SELECT RAISE(ROLLBACK, 'thirteen'); END",
     "CREATE VIRTUAL TABLE words USING fts5(w)",
-    "CREATE VIRTUAL TABLE notes USING fts4(w)",
+    "CREATE VIRTUAL TABLE notes USING fts5(w, detail=column)",
     "CREATE VIRTUAL TABLE boxes USING rtree(id, x0, x1)",
 ];
 
@@ -49,7 +49,7 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO words VALUES ('one two ' || ?1)",
     "DELETE FROM words WHERE words MATCH ?1",
     "INSERT INTO notes SELECT 'three ' || v FROM t UNION ALL SELECT ?1",
-    "INSERT INTO notes(notes) VALUES ('automerge=' || ?1)",
+    "INSERT INTO notes(notes, rank) VALUES ('automerge', ?1)",
     "INSERT INTO notes WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 120) \
      SELECT hex(randomblob(8)) FROM n",
     "DELETE FROM notes WHERE rowid % 5 = ?1 % 5",

@@ -1,0 +1,172 @@
+//! Where the first statement of a text ends.
+//!
+//! SQLite can say it only by compiling, and whoever asks for each statement of a long text in turn
+//! compiles them all. This follows the rules of `sqlite3_complete()`
+//! (<https://www.sqlite.org/c3ref/complete.html>): a statement ends at a semicolon outside of
+//! quotes and comments, one that creates a trigger at the semicolon after the END that follows one.
+
+/// What matters of a word or sign for the end of a statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Semicolon,
+    Blank,
+    Explain,
+    Create,
+    Temporary,
+    Trigger,
+    End,
+    Other,
+}
+
+/// Where in a statement we are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing but blanks and semicolons so far.
+    Start,
+    /// In a statement that ends at the next semicolon.
+    Ordinary,
+    /// After EXPLAIN, and QUERY PLAN if it is there.
+    Explain,
+    /// After CREATE, and TEMP if it is there.
+    Create,
+    /// In a trigger.
+    Trigger,
+    /// In a trigger, after a semicolon.
+    TriggerSemicolon,
+    /// In a trigger, after the END that follows a semicolon.
+    TriggerEnd,
+}
+
+impl State {
+    fn after(self, token: Token) -> State {
+        use State as S;
+        use Token as T;
+        match (self, token) {
+            (_, T::Blank) => self,
+            (S::Start, T::Semicolon) => S::Start,
+            (S::Start, T::Explain) => S::Explain,
+            (S::Explain, T::Other) => S::Explain,
+            (S::Start | S::Explain, T::Create) => S::Create,
+            (S::Create, T::Temporary) => S::Create,
+            (S::Create, T::Trigger) => S::Trigger,
+            (S::Trigger | S::TriggerSemicolon, T::Semicolon) => S::TriggerSemicolon,
+            (S::TriggerSemicolon, T::End) => S::TriggerEnd,
+            (S::Trigger | S::TriggerSemicolon | S::TriggerEnd, _) => S::Trigger,
+            _ => S::Ordinary,
+        }
+    }
+}
+
+/// The first statement of `sql`, with what comes before it but without its semicolon, and what
+/// follows that semicolon. Takes time in proportion to the length, whatever is in the text.
+pub(super) fn split_first(sql: &str) -> (&str, &str) {
+    let mut state = State::Start;
+    let mut at = 0;
+    while at < sql.len() {
+        let (token, length) = next_token(&sql.as_bytes()[at..]);
+        let ends = match state {
+            State::Ordinary | State::Explain | State::Create | State::TriggerEnd => {
+                token == Token::Semicolon
+            }
+            State::Start | State::Trigger | State::TriggerSemicolon => false,
+        };
+        if ends {
+            return (&sql[..at], &sql[at + 1..]);
+        }
+        state = state.after(token);
+        at += length;
+    }
+    (sql, "")
+}
+
+/// The token at the beginning of `rest`, which is not empty, and its length in bytes. What is not
+/// closed goes on to the end.
+fn next_token(rest: &[u8]) -> (Token, usize) {
+    let through = |close: u8, from: usize| {
+        rest[from..].iter().position(|b| *b == close).map_or(rest.len(), |end| from + end + 1)
+    };
+    match rest[0] {
+        b';' => (Token::Semicolon, 1),
+        b' ' | b'\t' | b'\n' | b'\r' | b'\x0c' => (Token::Blank, 1),
+        b'\xef' if rest.starts_with("\u{feff}".as_bytes()) => (Token::Blank, 3),
+        b'-' if rest.get(1) == Some(&b'-') => (Token::Blank, through(b'\n', 2)),
+        b'/' if rest.get(1) == Some(&b'*') => {
+            let end = rest.windows(2).skip(2).position(|w| w == b"*/");
+            (Token::Blank, end.map_or(rest.len(), |end| end + 4))
+        }
+        quote @ (b'\'' | b'"' | b'`') => (Token::Other, through(quote, 1)),
+        b'[' => (Token::Other, through(b']', 1)),
+        first if is_word(first) => {
+            let length = rest.iter().position(|b| !is_word(*b)).unwrap_or(rest.len());
+            (keyword(&rest[..length]), length)
+        }
+        _ => (Token::Other, 1),
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
+}
+
+fn keyword(word: &[u8]) -> Token {
+    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    if is("EXPLAIN") {
+        Token::Explain
+    } else if is("CREATE") {
+        Token::Create
+    } else if is("TEMP") || is("TEMPORARY") {
+        Token::Temporary
+    } else if is("TRIGGER") {
+        Token::Trigger
+    } else if is("END") {
+        Token::End
+    } else {
+        Token::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_first;
+
+    #[test]
+    fn the_first_statement_ends_where_sqlite_ends_it() {
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t(a); CREATE TABLE u(\"end\", b)").unwrap();
+        for (first, rest) in [
+            ("SELECT 1", ""),
+            ("SELECT 1", " SELECT 2"),
+            ("  ;; SELECT 'a;b' -- ; c\n", " x"),
+            ("SELECT \"a;\", `;`, [;] FROM (SELECT 1 AS \"a;\", 2 AS \";\")", ";"),
+            ("SELECT 1 /* ; */ + /* ' */ 2", "--"),
+            ("SELECT 'it''s; fine'", "'"),
+            (
+                "CREATE TRIGGER a AFTER INSERT ON t BEGIN SELECT 1; SELECT CASE 1 WHEN 1 THEN 2 END; END",
+                " y",
+            ),
+            (
+                "CREATE TRIGGER b AFTER INSERT ON t BEGIN SELECT \"end\" FROM u; /* END; */ DELETE FROM u; end",
+                "",
+            ),
+            ("EXPLAIN QUERY PLAN CREATE TEMP TRIGGER c AFTER INSERT ON t BEGIN SELECT 1; END", "z"),
+            ("CREATE TABLE \"trigger\"(a)", " SELECT 2; END;"),
+            ("WITH x AS (SELECT 'ä;' AS ö) SELECT ö FROM x", "ä"),
+            ("SELECT $a, @b, :c", "SELECT 3"),
+            ("\u{feff}SELECT 5", ""),
+        ] {
+            let sql = format!("{first};{rest}");
+            assert_eq!(split_first(&sql), (first, rest), "{sql}");
+            // rusqlite compiles what SQLite leaves of the text, too, and refuses more than one.
+            let first = first.trim_start_matches('\u{feff}');
+            conn.prepare(first).unwrap_or_else(|e| panic!("{first}: {e}"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_closed_goes_on_to_the_end() {
+        for sql in ["SELECT 'a; b", "/* ;", "-- ;", "SELECT [a;", "CREATE TRIGGER a ; b ; END", ""]
+        {
+            assert_eq!(split_first(sql), (sql, ""));
+        }
+    }
+}
