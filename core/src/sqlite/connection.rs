@@ -10,23 +10,27 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{Error, ErrorKind};
 use crate::sqlite::apply::{budget, execute};
 use crate::sqlite::determinism::authorizer::{self, Role};
-use crate::sqlite::determinism::{clock_vfs, functions, modules, planner};
+use crate::sqlite::determinism::{clock_vfs, functions, modules, planner, strings};
 use crate::sqlite::error;
 
 /// Statements that each connection keeps compiled.
 const STATEMENT_CACHE: usize = 256;
 
+/// The most bytes that a value, or a whole row, may have.
+pub(crate) const LONGEST_VALUE: i32 = 16 << 20;
+
 /// Limits of SQLite's, equal on all nodes: what one refuses, all refuse. One opcode may work on one
 /// value as large as LENGTH, so that also bounds how late a deadline is noticed.
 const LIMITS: &[(Limit, i32)] = &[
-    (Limit::SQLITE_LIMIT_LENGTH, 16 << 20),
+    (Limit::SQLITE_LIMIT_LENGTH, LONGEST_VALUE),
     (Limit::SQLITE_LIMIT_SQL_LENGTH, 1 << 20),
     (Limit::SQLITE_LIMIT_COLUMN, 2000),
     (Limit::SQLITE_LIMIT_EXPR_DEPTH, 1000),
     (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 500),
     (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
     (Limit::SQLITE_LIMIT_ATTACHED, 0),
-    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50_000),
+    // SQLite's own LIKE and GLOB, which queries use, go a call deeper for each wildcard.
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 10_000),
     (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 32_766),
     (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 1000),
     (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
@@ -77,6 +81,7 @@ pub(crate) fn open_writer(path: &Path) -> crate::Result<Connection> {
     )
     .map_err(error::internal)?;
     functions::install_seeded_random(&conn)?;
+    strings::install_patterns(&conn)?;
     execute::install_update_hook(&conn);
     planner::install(&conn);
     budget::install(&mut conn)?;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::budget;
 use crate::sqlite::apply::meta::{Applied, Position};
 use crate::sqlite::apply::recent::{Limits, Recent};
 use crate::sqlite::apply::writer::Writer;
@@ -93,6 +94,7 @@ impl Database {
             virtual_tables,
             uses_changes,
             careful: 0,
+            budget: budget::DEFAULT_STEPS,
         };
         Ok((Database { shared }, writer))
     }

@@ -7,6 +7,7 @@ mod database;
 mod determinism;
 mod error;
 mod internal;
+mod memory;
 mod read;
 mod storage;
 mod text;

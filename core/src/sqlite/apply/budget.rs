@@ -1,73 +1,179 @@
-//! The budget of a statement that is applied, in instructions of SQLite's virtual machine.
+//! The budget of a command that is applied, in steps.
 //!
 //! A clock cannot bound what a command does, since nodes differ in speed, and without any bound one
-//! endless statement would hold up the whole cluster, again after each restart. The number of
-//! instructions is the same on each node.
+//! endless statement would hold up the whole cluster, again after each restart. A step is an
+//! instruction of SQLite's virtual machine, or [`BYTES_PER_STEP`] bytes of a large value that is
+//! made, or as many that one of our functions looks at.
+//!
+//! Some instructions copy a value into memory that is there already. So the longer a command runs, the
+//! smaller are the values that it may make or read ([`BYTES`]); where there are virtual tables, whose
+//! own pieces must not be cut, not smaller than those are.
+//!
+//! What virtual tables do for themselves counts as well, and that depends a little on what they have
+//! in memory. So a command that comes near to the end of its budget is rolled back and run once more
+//! on a connection that remembers nothing, and that run decides (`command.rs`): nodes that differ by
+//! less than half of the budget decide alike.
 
 use std::cell::Cell;
+use std::ffi::c_int;
+use std::marker::PhantomData;
 
-use rusqlite::{Connection, Statement, StatementStatus};
+use rusqlite::{Connection, Statement, StatementStatus, ffi};
 
+use crate::sqlite::connection::LONGEST_VALUE;
 use crate::sqlite::error;
 
 /// Instructions from one look at the budget to the next.
-const INSTRUCTIONS_PER_TICK: i32 = 100_000;
+const INSTRUCTIONS_PER_TICK: i32 = 1000;
 
-/// What one statement may use: 5 billion instructions, a minute or some.
-const TICKS: u32 = 50_000;
+/// What one command may use unless the content says otherwise: some seconds.
+pub(in crate::sqlite) const DEFAULT_STEPS: u64 = 250_000_000;
 
-thread_local! {
-    /// What the statement that this thread is applying may still use.
-    static REMAINING: Cell<Option<u32>> = const { Cell::new(None) };
-    #[cfg(test)]
-    static PRETEND: Cell<Option<u32>> = const { Cell::new(None) };
+/// About what is copied in the time of an instruction.
+const BYTES_PER_STEP: u64 = 16;
+
+/// The longest value, in bytes, that a command may make or read after `n` steps is this over `n`.
+const BYTES: u64 = 32 << 30;
+
+/// The shortest bound on values, and that where there are virtual tables: FTS5 keeps pages of up to
+/// 64 KiB.
+const SHORTEST: u64 = 16 << 10;
+const SHORTEST_VIRTUAL: u64 = 256 << 10;
+
+#[derive(Clone, Copy)]
+struct Purse {
+    left: u64,
+    all: u64,
+    /// The budget was overdrawn, not only used up.
+    spent: bool,
+    shortest: u64,
 }
 
-/// While it lives, the statement that this thread runs is charged.
-pub(in crate::sqlite) struct Budget;
+thread_local! {
+    static PURSE: Cell<Option<Purse>> = const { Cell::new(None) };
+    #[cfg(test)]
+    static PRETEND: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+impl Purse {
+    fn longest_value(&self) -> c_int {
+        let most = BYTES / (self.all - self.left).max(1);
+        let most = most.max(self.shortest).min(LONGEST_VALUE as u64);
+        c_int::try_from(most).unwrap_or(LONGEST_VALUE)
+    }
+}
+
+/// The handle of an open connection.
+struct Handle(*mut ffi::sqlite3);
+
+// SAFETY: it is used by the callback of that connection only, on the thread that runs it.
+unsafe impl Send for Handle {}
+
+impl Handle {
+    fn of(conn: &Connection) -> Self {
+        // SAFETY: the handle is only used while the connection lives.
+        Handle(unsafe { conn.handle() })
+    }
+
+    fn limit_values(&self, bytes: c_int) {
+        // SAFETY: the connection is open, and this thread has it to itself.
+        unsafe { ffi::sqlite3_limit(self.0, ffi::SQLITE_LIMIT_LENGTH, bytes) };
+    }
+}
+
+/// While it lives, what this thread runs is charged.
+pub(in crate::sqlite) struct Budget {
+    previous: Option<Purse>,
+    handle: Handle,
+}
+
+/// While it lives, what this thread runs is not charged: compiling, which some nodes have done
+/// before.
+pub(in crate::sqlite) struct Free {
+    previous: Option<Purse>,
+    not_send: PhantomData<*const ()>,
+}
 
 /// Makes the statements that `conn` runs under a [`Budget`] stop when they have used it.
 pub(in crate::sqlite) fn install(conn: &mut Connection) -> crate::Result<()> {
-    let must_end = || match REMAINING.get() {
-        None => false,
-        Some(0) => true,
-        Some(ticks) => {
-            REMAINING.set(Some(ticks - 1));
-            false
+    let handle = Handle::of(conn);
+    let must_end = move || {
+        let enough = charge(INSTRUCTIONS_PER_TICK as u64);
+        if let Some(purse) = PURSE.get() {
+            handle.limit_values(purse.longest_value());
         }
+        !enough
     };
     conn.progress_handler(INSTRUCTIONS_PER_TICK, Some(must_end)).map_err(error::internal)
 }
 
+/// Takes steps from the budget of this thread, if there is one; false where it has too few.
+fn charge(steps: u64) -> bool {
+    let Some(mut purse) = PURSE.get() else { return true };
+    let enough = purse.left >= steps;
+    purse.left = purse.left.saturating_sub(steps);
+    purse.spent |= !enough;
+    PURSE.set(Some(purse));
+    enough
+}
+
+/// Takes what making or looking at so many bytes costs; false where the budget has too little.
+pub(in crate::sqlite) fn charge_bytes(bytes: i32) -> bool {
+    charge(u64::try_from(bytes).unwrap_or(0) / BYTES_PER_STEP)
+}
+
 impl Budget {
-    /// Begins to charge for `statement`, which is about to run.
-    pub(in crate::sqlite) fn begin(statement: &Statement<'_>) -> Self {
-        // SQLite's ticks go on from where the compiled statement stopped the last time, which
-        // depends on what each node has in its cache: begin at 0.
-        statement.reset_status(StatementStatus::VmStep);
+    /// Begins to charge a command on `conn`, which may use `steps`.
+    pub(in crate::sqlite) fn begin(conn: &Connection, steps: u64, virtual_tables: bool) -> Self {
         #[cfg(test)]
-        if let Some(ticks) = PRETEND.get() {
-            REMAINING.set(Some(ticks));
-            return Budget;
-        }
-        REMAINING.set(Some(TICKS));
-        Budget
+        let steps = PRETEND.get().unwrap_or(steps);
+        let shortest = if virtual_tables { SHORTEST_VIRTUAL } else { SHORTEST };
+        let purse = Purse { left: steps, all: steps, spent: false, shortest };
+        Budget { previous: PURSE.replace(Some(purse)), handle: Handle::of(conn) }
     }
 
-    /// Whether nothing is left.
+    /// Begins to charge for `statement`, which is about to run. SQLite's ticks go on from where a
+    /// compiled statement stopped the last time, which depends on what each node has in its cache.
+    pub(in crate::sqlite) fn of(statement: &Statement<'_>) {
+        statement.reset_status(StatementStatus::VmStep);
+    }
+
+    /// Whether more was wanted than there was.
     pub(in crate::sqlite) fn is_spent() -> bool {
-        REMAINING.get() == Some(0)
+        PURSE.get().is_some_and(|purse| purse.spent)
     }
 
-    /// Gives the statements of this thread another budget.
+    /// Whether the longest value has become shorter.
+    pub(in crate::sqlite) fn limits_values() -> bool {
+        PURSE.get().is_some_and(|purse| purse.longest_value() < LONGEST_VALUE)
+    }
+
+    /// Whether the command used so much that another node may have come to the end of it.
+    pub(in crate::sqlite) fn is_nearly_spent() -> bool {
+        PURSE.get().is_some_and(|purse| purse.left < purse.all / 2)
+    }
+
+    /// Lets nothing count while it lives.
+    pub(in crate::sqlite) fn free() -> Free {
+        Free { previous: PURSE.take(), not_send: PhantomData }
+    }
+
+    /// Gives the commands of this thread another budget.
     #[cfg(test)]
-    pub(in crate::sqlite) fn pretend(ticks: Option<u32>) {
-        PRETEND.set(ticks);
+    pub(in crate::sqlite) fn pretend(steps: Option<u64>) {
+        PRETEND.set(steps);
     }
 }
 
 impl Drop for Budget {
     fn drop(&mut self) {
-        REMAINING.set(None);
+        self.handle.limit_values(LONGEST_VALUE);
+        PURSE.set(self.previous);
+    }
+}
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        PURSE.set(self.previous);
     }
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, ffi};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::apply::budget::Budget;
 use crate::sqlite::apply::execute::{self, reset_connection_state};
 use crate::sqlite::determinism::analyze;
 use crate::sqlite::determinism::context::{self, CommandContext};
@@ -53,9 +54,18 @@ pub(crate) type CommandResult = Result<Vec<ExecuteResult>, Error>;
 pub(in crate::sqlite) enum Outcome {
     Done(CommandResult),
     /// It took the whole transaction with it (`INSERT OR ROLLBACK`).
-    RolledBack(Error),
+    RolledBack(Verdict),
     /// It failed without a savepoint, and nobody knows what it left behind.
     Unprotected,
+}
+
+/// What is known of a command that has taken its transaction with it.
+#[derive(Debug, Clone)]
+pub(in crate::sqlite) enum Verdict {
+    /// It fails so, and is not run again.
+    Fails(Error),
+    /// It came near to a bound: a connection that remembers nothing must decide.
+    Close,
 }
 
 /// A command at its place in the log, about to be run in the open transaction of `conn`.
@@ -66,57 +76,85 @@ pub(in crate::sqlite) struct Running<'a> {
     pub command: &'a Command,
     /// Somebody may ask for `changes()`.
     pub uses_changes: bool,
+    /// There may be virtual tables.
+    pub virtual_tables: bool,
+    /// What the command may use, in steps.
+    pub budget: u64,
 }
 
 impl Running<'_> {
-    /// Runs a command in a savepoint.
-    pub(in crate::sqlite) fn protected(&self, stale_statistics: &mut bool) -> Result<Outcome> {
+    /// Runs a command in a savepoint. Where it comes near to a bound, or is known to (`close`), the
+    /// run of a connection that remembers nothing counts.
+    pub(in crate::sqlite) fn protected(
+        &self,
+        stale_statistics: &mut bool,
+        close: bool,
+    ) -> Result<Outcome> {
         let Running { conn, command, .. } = self;
-        internal::run(conn, "SAVEPOINT quorumlite_command")?;
-        if std::mem::take(stale_statistics) {
-            analyze::reload(conn)?;
-        }
-        // After the savepoint, at which a full-text index writes what earlier commands left to it.
-        let result = self.run()?;
-        if conn.is_autocommit() {
-            return match result {
-                Err(error) => Ok(Outcome::RolledBack(error)),
-                Ok(_) => Err(transaction_lost()),
-            };
-        }
-        if result.is_err() {
-            internal::run(conn, "ROLLBACK TO quorumlite_command")?;
-        }
-        internal::run(conn, "RELEASE quorumlite_command")?;
-        *stale_statistics = analyze::may_have_changed(conn, &command.statements)?;
-        if command.mentions("defer_foreign_keys") {
-            // The flag outlives the command otherwise; it is set when the text is parsed, so a cached
-            // statement would not do.
-            internal::batch(conn, "PRAGMA defer_foreign_keys = OFF")?;
-        }
+        let mut afresh = close;
+        let result = loop {
+            internal::run(conn, "SAVEPOINT quorumlite_command")?;
+            // After the savepoint, at which a full-text index writes what earlier commands left to it.
+            if std::mem::take(stale_statistics) || afresh {
+                analyze::reload(conn)?;
+            }
+            let (result, close) = self.run(afresh)?;
+            if conn.is_autocommit() {
+                return match result {
+                    Err(_) if close && !afresh => Ok(Outcome::RolledBack(Verdict::Close)),
+                    Err(error) => Ok(Outcome::RolledBack(Verdict::Fails(error))),
+                    Ok(_) => Err(transaction_lost()),
+                };
+            }
+            let again = close && !afresh;
+            if result.is_err() || again {
+                internal::run(conn, "ROLLBACK TO quorumlite_command")?;
+            }
+            internal::run(conn, "RELEASE quorumlite_command")?;
+            *stale_statistics = analyze::may_have_changed(conn, &command.statements)?;
+            if command.mentions("defer_foreign_keys") {
+                // The flag outlives the command otherwise; it is set when the text is parsed, so a
+                // cached statement would not do.
+                internal::batch(conn, "PRAGMA defer_foreign_keys = OFF")?;
+            }
+            if !again {
+                break result;
+            }
+            afresh = true;
+        };
         Ok(Outcome::Done(result))
     }
 
     /// Runs a command of one statement as it is.
     pub(in crate::sqlite) fn unprotected(&self) -> Result<Outcome> {
-        let result = self.run()?;
+        let (result, close) = self.run(false)?;
         match (self.conn.is_autocommit(), result) {
-            (true, Err(error)) => Ok(Outcome::RolledBack(error)),
+            (true, Err(_)) if close => Ok(Outcome::RolledBack(Verdict::Close)),
+            (true, Err(error)) => Ok(Outcome::RolledBack(Verdict::Fails(error))),
             (true, Ok(_)) => Err(transaction_lost()),
-            (false, Err(_)) => Ok(Outcome::Unprotected),
-            (false, result) => Ok(Outcome::Done(result)),
+            (false, Ok(results)) if !close => Ok(Outcome::Done(Ok(results))),
+            (false, _) => Ok(Outcome::Unprotected),
         }
     }
 
-    /// Runs the statements of a command up to the first that fails.
-    fn run(&self) -> Result<CommandResult> {
-        let Running { conn, index, timestamp_us, command, uses_changes } = *self;
+    /// Runs the statements of a command up to the first that fails; also says whether that came near
+    /// to the end of its budget. `afresh`: each on a connection that remembers nothing.
+    fn run(&self, afresh: bool) -> Result<(CommandResult, bool)> {
+        let _budget = Budget::begin(self.conn, self.budget, self.virtual_tables);
+        let result = self.run_statements(afresh)?;
+        Ok((result, Budget::is_nearly_spent()))
+    }
+
+    fn run_statements(&self, afresh: bool) -> Result<CommandResult> {
+        let Running { conn, index, timestamp_us, command, uses_changes, .. } = *self;
         reset_connection_state(conn, uses_changes)?;
         let mut results = Vec::with_capacity(command.statements.len());
         let mut result_left = execute::COMMAND_RESULT_LIMIT;
         let _context = context::enter(CommandContext { timestamp_us, seed: command.seed });
         for (i, statement) in command.statements.iter().enumerate() {
-            match execute::run(conn, statement, result_left) {
+            let forgotten = if afresh && i > 0 { execute::forget_all(conn) } else { Ok(()) };
+            let outcome = forgotten.and_then(|()| execute::run(conn, statement, result_left));
+            match outcome {
                 Ok(o) => {
                     result_left = result_left.saturating_sub(o.result_bytes);
                     results.push(ExecuteResult {
@@ -134,6 +172,13 @@ impl Running<'_> {
             }
             if conn.is_autocommit() {
                 return Err(transaction_lost());
+            }
+        }
+        if self.virtual_tables {
+            match execute::flush_virtual_tables(conn) {
+                Ok(()) => {}
+                Err(Failure::Node(error)) => return Err(error),
+                Err(Failure::Statement(error)) => return Ok(Err(error)),
             }
         }
         if deferred_foreign_keys(conn)? {

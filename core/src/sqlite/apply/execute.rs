@@ -9,13 +9,14 @@ use rusqlite::{CachedStatement, Connection, ToSql, ffi};
 
 use crate::error::{Error, ErrorKind};
 use crate::sqlite::apply::budget::Budget;
-use crate::sqlite::determinism::authorizer::{self, Role, UserStatement};
+use crate::sqlite::determinism::authorizer::{self, Questions, Role, UserStatement};
 use crate::sqlite::determinism::planner::Sampling;
 use crate::sqlite::determinism::{analyze, clock_vfs, context, names};
-use crate::sqlite::error;
 pub(crate) use crate::sqlite::error::Failure;
+use crate::sqlite::memory::{self, Allowance};
 use crate::sqlite::storage::disk_full;
 use crate::sqlite::text;
+use crate::sqlite::{error, internal};
 use crate::statement::{Params, Rows, Statement};
 use crate::value::Value;
 
@@ -36,6 +37,10 @@ pub(crate) const COMMAND_RESULT_LIMIT: usize = 16 << 20;
 /// they take. Fixed numbers, as each node must come to the same sum.
 const ROW_SIZE: usize = 24;
 const VALUE_SIZE: usize = 32;
+
+/// What compiling one statement may ask the authorizer, beside once for each byte of its text: each
+/// table, column and function that it reads, also within views and triggers.
+const MOST_QUESTIONS: usize = 20_000;
 
 /// Texts longer than this are compiled each time: 256 of them would be too much memory.
 const CACHED_SQL: usize = 16 << 10;
@@ -142,19 +147,9 @@ fn step_all(
     let user = UserStatement::begin(keyword);
     let fail = |error: rusqlite::Error| explain(&user, without_offset(role, error));
 
-    let mut prepared = match conn.prepare_cached(sql) {
-        // SQLite compiles with the schema that this connection read last, and of some errors it
-        // does not ask whether that is still the one in the file.
-        Err(_) if role == Role::Reader => {
-            drop(user.denial());
-            user.pause();
-            reload_schema(conn).map_err(Failure::Node)?;
-            user.resume();
-            conn.prepare_cached(sql)
-        }
-        result => result,
-    }
-    .map_err(fail)?;
+    let _sampling = (role == Role::Writer && keyword.eq_ignore_ascii_case("ANALYZE"))
+        .then(|| Sampling::begin(conn));
+    let mut prepared = compile(conn, sql, role, &user)?;
     if role == Role::Reader && !prepared.readonly() {
         return Err(Failure::Statement(authorizer::write_in_query()));
     }
@@ -164,20 +159,21 @@ fn step_all(
             // A statement from this node's cache may no longer compile, and another node, without
             // it in its cache, would say so instead.
             prepared.discard();
-            conn.prepare(sql).map_err(fail)?;
+            compile(conn, sql, role, &user)?;
             return Err(Failure::Statement(error));
         }
         Err(BindError::Sqlite(error)) => return Err(fail(error)),
     }
-    let _sampling = (role == Role::Writer && keyword.eq_ignore_ascii_case("ANALYZE"))
-        .then(|| Sampling::begin(conn));
+    let _allowance = Allowance::running(role == Role::Writer);
     if role == Role::Writer && analyze::is_of_all_tables(sql) {
         user.pause();
         analyze::all_tables(conn).map_err(fail)?;
         return Ok((Rows::default(), 0));
     }
     user.step();
-    let _budget = (role == Role::Writer).then(|| Budget::begin(&prepared));
+    if role == Role::Writer {
+        Budget::of(&prepared);
+    }
 
     let mut values = Vec::new();
     let mut size = 0;
@@ -210,6 +206,105 @@ fn step_all(
         }
     }
     Ok((Rows::new(columns, values), size))
+}
+
+/// Compiles a statement, or finds it compiled.
+///
+/// What that takes is bounded but not charged, since some nodes have done it before. It depends a
+/// little on what a connection remembers of its views: near the bound a writer forgets all that and
+/// compiles again, which decides.
+fn compile<'conn>(
+    conn: &'conn Connection,
+    sql: &str,
+    role: Role,
+    user: &UserStatement,
+) -> Result<CachedStatement<'conn>, Failure> {
+    let _free = Budget::free();
+    let attempt = || {
+        let allowance = Allowance::compiling();
+        let questions = Questions::begin(MOST_QUESTIONS + sql.len());
+        let result = conn.prepare_cached(sql).map_err(|error| {
+            if allowance.was_refused() || questions.were_too_many() {
+                return Failure::Statement(too_complex());
+            }
+            explain(user, without_offset(role, error))
+        });
+        (result, allowance.was_close() || questions.were_many())
+    };
+    let (result, close) = attempt();
+    match role {
+        Role::Reader => match result {
+            // SQLite compiles with the schema that this connection read last, and of some errors it
+            // does not ask whether that is still the one in the file.
+            Err(_) if !close => {
+                drop(user.denial());
+                user.pause();
+                reload_schema(conn).map_err(Failure::Node)?;
+                user.resume();
+                attempt().0
+            }
+            result => result,
+        },
+        Role::Writer if close => {
+            if let Ok(prepared) = result {
+                prepared.discard();
+            }
+            drop(user.denial());
+            user.pause();
+            forget_all(conn)?;
+            user.resume();
+            attempt().0
+        }
+        Role::Writer => result,
+    }
+}
+
+/// Has virtual tables write what they hold back, within the transaction. They would do so at the next
+/// savepoint or COMMIT, where an error is nobody's.
+pub(in crate::sqlite) fn flush_virtual_tables(conn: &Connection) -> Result<(), Failure> {
+    let result = conn.prepare_cached("/* quorumlite */ SAVEPOINT quorumlite_flush");
+    let user = UserStatement::begin("");
+    user.pause();
+    let _allowance = Allowance::running(true);
+    result
+        .and_then(|mut statement| statement.raw_execute())
+        .map_err(|error| explain(&user, error))?;
+    internal::run(conn, "RELEASE quorumlite_flush").map_err(Failure::Node)
+}
+
+/// Makes the writer's connection one that remembers nothing, as after a restart, at any place within
+/// a transaction.
+pub(in crate::sqlite) fn forget_all(conn: &Connection) -> Result<(), Failure> {
+    flush_virtual_tables(conn)?;
+    analyze::reload(conn).map_err(Failure::Node)
+}
+
+fn too_long() -> Error {
+    Error::new(
+        ErrorKind::Sql,
+        "SQL_TOO_LONG",
+        "the write takes longer than a replicated one may: split it into several, let it work on \
+         fewer or smaller values, or read with query() and write the result",
+    )
+}
+
+fn too_complex() -> Error {
+    Error::new(
+        ErrorKind::Sql,
+        "SQL_TOO_COMPLEX",
+        "the statement takes too much memory to compile: views, subqueries or generated columns that \
+         name another one twice double it each time. Use fewer of them on top of each other, or \
+         store what is between",
+    )
+}
+
+fn too_much_memory() -> Error {
+    Error::new(
+        ErrorKind::Sql,
+        "SQL_TOO_MUCH_MEMORY",
+        "the statement builds values that take more memory than one statement may: let it work on \
+         fewer or smaller values at once",
+    )
 }
 
 fn column_names(prepared: &CachedStatement<'_>) -> rusqlite::Result<Vec<String>> {
@@ -281,13 +376,17 @@ fn explain(user: &UserStatement, error: rusqlite::Error) -> Failure {
         return Failure::Statement(denial);
     }
     match error::failure(error) {
-        Failure::Node(e) if e.code() == "SQLITE_INTERRUPT" && Budget::is_spent() => {
-            Failure::Statement(Error::new(
-                ErrorKind::Sql,
-                "SQL_TOO_LONG",
-                "the statement takes longer than a replicated write may: split it into several, or \
-                 read with query() and write the result",
-            ))
+        Failure::Node(e)
+            if matches!(e.code(), "SQLITE_INTERRUPT" | "SQLITE_NOMEM" | "SQLITE_IOERR_NOMEM")
+                && Budget::is_spent() =>
+        {
+            Failure::Statement(too_long())
+        }
+        Failure::Statement(e) if e.code() == "SQLITE_TOOBIG" && Budget::limits_values() => {
+            Failure::Statement(too_long())
+        }
+        Failure::Node(e) if e.code().ends_with("NOMEM") && memory::was_refused() => {
+            Failure::Statement(too_much_memory())
         }
         // No write to a file found the disk full, so it is the other thing that SQLite says in
         // these words, which is the same on each node.

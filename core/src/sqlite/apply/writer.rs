@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use crate::error::{Error, Result};
-use crate::sqlite::apply::command::{Command, CommandResult, Outcome, Running};
+use crate::sqlite::apply::command::{Command, CommandResult, Outcome, Running, Verdict};
 use crate::sqlite::apply::execute::{after_blanks, first_keyword};
 use crate::sqlite::apply::meta::{Applied, Position};
 use crate::sqlite::apply::recent::{self, Identity, Known, Recent};
@@ -71,6 +71,8 @@ pub(crate) struct Writer {
     /// How many transactions are to come in which each command gets a savepoint: after a failure
     /// another one is likely.
     pub(in crate::sqlite) careful: u32,
+    /// What one command may use, in steps: part of the content.
+    pub(in crate::sqlite) budget: u64,
 }
 
 /// The [`Writer::careful`] after a failure. Few in tests, which are full of failures.
@@ -83,15 +85,15 @@ enum Attempt {
     RolledBack {
         entry: usize,
         slot: usize,
-        error: Error,
+        verdict: Verdict,
     },
     /// A command without a savepoint failed, and nobody knows what it left behind; the transaction
     /// is still open.
     Unprotected,
 }
 
-/// Commands that are known to fail and to take the transaction with them, by entry and slot.
-type Doomed = HashMap<(usize, usize), Error>;
+/// Commands that are known to take the transaction with them, by entry and slot.
+type Doomed = HashMap<(usize, usize), Verdict>;
 
 impl Writer {
     /// How far the database has come.
@@ -121,12 +123,13 @@ impl Writer {
                     results.extend(more);
                     range = range.end..entries.len();
                 }
-                Ok(Attempt::RolledBack { entry, slot, error }) => {
+                Ok(Attempt::RolledBack { entry, slot, verdict }) => {
                     // The command as a whole has no effect and its error is known, so in the next
-                    // attempt it is not run: no replica can tell how many attempts there were. An
+                    // attempt it is not run, or it is run in a way that does not depend on what came
+                    // before: no replica can tell how many attempts there were. An
                     // entry stays in one transaction; those before it go first, to be done once.
                     self.recent.rolled_back();
-                    doomed.insert((entry, slot), error);
+                    doomed.insert((entry, slot), verdict);
                     self.check_statistics(entries.get(range.clone()).unwrap_or_default())?;
                     if entry > range.start {
                         range.end = entry;
@@ -190,12 +193,12 @@ impl Writer {
                     applied.timestamp_us = applied.timestamp_us.max(*timestamp_us);
                     answers.reserve(commands.len());
                     for (slot, command) in commands.iter().enumerate() {
-                        let known_error = doomed.get(&(i, slot));
+                        let verdict = doomed.get(&(i, slot));
                         let now = applied.timestamp_us;
-                        match self.command(at.index, now, command, known_error)? {
+                        match self.command(at.index, now, command, verdict)? {
                             Outcome::Done(result) => answers.push(result),
-                            Outcome::RolledBack(error) => {
-                                return Ok(Attempt::RolledBack { entry: i, slot, error });
+                            Outcome::RolledBack(verdict) => {
+                                return Ok(Attempt::RolledBack { entry: i, slot, verdict });
                             }
                             Outcome::Unprotected => return Ok(Attempt::Unprotected),
                         }
@@ -221,7 +224,7 @@ impl Writer {
         index: u64,
         timestamp_us: i64,
         command: &Command,
-        known_error: Option<&Error>,
+        verdict: Option<&Verdict>,
     ) -> Result<Outcome> {
         let needs_savepoint = self.needs_savepoint(command);
         self.uses_changes = self.uses_changes || command.mentions("changes");
@@ -239,16 +242,20 @@ impl Writer {
             }
             Known::Expired => return Ok(Outcome::Done(Err(recent::expired()))),
         }
-        let outcome = match known_error {
-            Some(error) => Outcome::Done(Err(error.clone())),
-            None => {
-                let running = Running { conn, index, timestamp_us, command, uses_changes };
-                if needs_savepoint {
-                    running.protected(&mut self.stale_statistics)?
-                } else {
-                    running.unprotected()?
-                }
-            }
+        let running = Running {
+            conn,
+            index,
+            timestamp_us,
+            command,
+            uses_changes,
+            virtual_tables: self.virtual_tables,
+            budget: self.budget,
+        };
+        let outcome = match verdict {
+            Some(Verdict::Fails(error)) => Outcome::Done(Err(error.clone())),
+            Some(Verdict::Close) => running.protected(&mut self.stale_statistics, true)?,
+            None if needs_savepoint => running.protected(&mut self.stale_statistics, false)?,
+            None => running.unprotected()?,
         };
         if let Outcome::Done(result) = &outcome {
             self.recent.record(index, &identity, result);

@@ -49,6 +49,40 @@ thread_local! {
     static SEEN: RefCell<Seen> = const { RefCell::new(Seen::new()) };
 }
 
+/// While it lives, the authorizer of this thread counts what it is asked, and refuses everything once
+/// that is too much. SQLite asks once more for each use of a view, so this is how large a statement is
+/// with all that it names.
+pub(in crate::sqlite) struct Questions {
+    most: usize,
+    not_send: PhantomData<*const ()>,
+}
+
+thread_local! {
+    static QUESTIONS_LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+impl Questions {
+    pub(in crate::sqlite) fn begin(most: usize) -> Self {
+        QUESTIONS_LEFT.set(Some(most));
+        Questions { most, not_send: PhantomData }
+    }
+
+    pub(in crate::sqlite) fn were_too_many(&self) -> bool {
+        QUESTIONS_LEFT.get() == Some(0)
+    }
+
+    /// Whether they may be too many for another node, which knows less of its views.
+    pub(in crate::sqlite) fn were_many(&self) -> bool {
+        QUESTIONS_LEFT.get().is_some_and(|left| left < self.most / 4 * 3)
+    }
+}
+
+impl Drop for Questions {
+    fn drop(&mut self) {
+        QUESTIONS_LEFT.set(None);
+    }
+}
+
 /// What a write did that has to be looked at once it has run.
 struct Seen {
     /// The table that it creates, and whether from a SELECT.
@@ -199,6 +233,12 @@ unsafe fn authorize(role: Role, code: c_int, names: [*const c_char; 4]) -> c_int
     let stage = STAGE.get();
     if stage == Stage::Internal {
         return ffi::SQLITE_OK;
+    }
+    if let Some(left) = QUESTIONS_LEFT.get() {
+        QUESTIONS_LEFT.set(Some(left.saturating_sub(1)));
+        if left <= 1 {
+            return ffi::SQLITE_DENY;
+        }
     }
     // SAFETY: promised by the caller.
     let [first, second, database, on_behalf_of] = names

@@ -12,6 +12,7 @@ use rusqlite::ffi;
 use crate::error::{Error, ErrorKind};
 use crate::sqlite::database;
 use crate::sqlite::determinism::context;
+use crate::sqlite::memory;
 use crate::sqlite::storage::{disk_full, new_names};
 
 const NAME: &CStr = c"quorumlite";
@@ -49,6 +50,8 @@ pub(in crate::sqlite) fn name() -> crate::Result<&'static CStr> {
 }
 
 fn register() -> Option<DefaultVfs> {
+    // Before anything that initializes SQLite.
+    memory::install();
     // SAFETY: finding the default VFS has no precondition; it initializes SQLite if need be.
     let default = unsafe { ffi::sqlite3_vfs_find(std::ptr::null()) };
     if default.is_null() {

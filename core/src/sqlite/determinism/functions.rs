@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ffi};
 
-use crate::sqlite::determinism::{context, math};
+use crate::sqlite::determinism::{context, math, strings};
 use crate::sqlite::error;
 
 /// INNOCUOUS, so that DEFAULTs, triggers and views may use them in an untrusted schema as they may
@@ -14,10 +14,12 @@ use crate::sqlite::error;
 /// row gets its own value.
 const FLAGS: c_int = ffi::SQLITE_UTF8 | ffi::SQLITE_INNOCUOUS;
 
-/// What every connection has: `uuid()`, `uuid7()` and the mathematical functions.
+/// What every connection has: `uuid()`, `uuid7()`, the mathematical functions, and those on strings
+/// whose cost SQLite leaves unbounded.
 pub(in crate::sqlite) fn install(conn: &Connection) -> crate::Result<()> {
     define(conn, c"uuid", 0, FLAGS, std::ptr::null_mut(), uuid)?;
     define(conn, c"uuid7", 0, FLAGS, std::ptr::null_mut(), uuid7)?;
+    strings::install(conn)?;
     math::install(conn)
 }
 

@@ -12,3 +12,4 @@ pub(super) mod modules;
 pub(super) mod names;
 pub(super) mod planner;
 pub(super) mod precheck;
+pub(super) mod strings;

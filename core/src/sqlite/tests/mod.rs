@@ -3,6 +3,7 @@
 
 #[cfg(not(debug_assertions))]
 mod apply_cost;
+mod engine_bounds;
 mod engine_content_hash;
 mod engine_determinism;
 mod engine_disk_full;
@@ -11,6 +12,7 @@ mod engine_functions;
 mod engine_plans;
 mod engine_readers;
 mod engine_statements;
+mod engine_strings;
 mod engine_texts;
 mod engine_wal_writes;
 mod state_apply;
@@ -25,6 +27,7 @@ use crate::error::Error;
 use crate::statement::Statement;
 use crate::value::Value;
 
+use crate::sqlite::apply::budget::{self, Budget};
 use crate::sqlite::apply::execute::{self, Failure, StatementOutcome};
 use crate::sqlite::connection::{open_reader, open_writer};
 use crate::sqlite::determinism::context::{self, CommandContext};
@@ -55,6 +58,7 @@ impl Engine {
     }
 
     fn try_run(&self, statement: impl Into<Statement>) -> Result<StatementOutcome, Failure> {
+        let _budget = Budget::begin(&self.conn, budget::DEFAULT_STEPS, true);
         execute::run(&self.conn, &statement.into(), execute::COMMAND_RESULT_LIMIT)
     }
 
