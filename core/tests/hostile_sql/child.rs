@@ -92,7 +92,7 @@ async fn obey(dir: &Path) {
 }
 
 async fn run(node: &Node, call: &Call) -> String {
-    let write = WriteOptions { timeout: Some(WRITE_DEADLINE), ..WriteOptions::default() };
+    let write = WriteOptions { timeout: Some(WRITE_DEADLINE) };
     let result = match call.kind {
         Kind::Execute => node.execute_with(call.statements[0].clone(), write).await.map(drop),
         Kind::Batch => node.execute_batch_with(call.statements.clone(), write).await.map(drop),
