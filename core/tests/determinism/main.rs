@@ -4,8 +4,9 @@
 //!
 //! QUORUMLITE_FUZZ_SECONDS says for how long (default 60), QUORUMLITE_FUZZ_STATEMENTS ends it after
 //! so many statements, and QUORUMLITE_FUZZ_SEED repeats the statements of an earlier run, which
-//! printed its seed.
+//! printed its seed. QUORUMLITE_FUZZ_ONLY leaves only one kind of the commands of `adverse.rs`.
 
+mod adverse;
 mod child;
 mod generator;
 #[path = "../support/mod.rs"]
@@ -17,8 +18,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use adverse::Kind;
 use child::Process;
-use generator::{Generator, Random};
+use generator::{Command, Generator, Random};
 use quorumlite::{Config, Consistency, ErrorKind, Node, Role};
 use support::{eventually, free_address, member};
 
@@ -55,6 +57,12 @@ pub async fn dump(node: &Node) -> String {
     lines
 }
 
+/// A command for a message: some are as long as a statement may be.
+fn shortened(command: &Command) -> String {
+    let text = format!("{:?}", command.statements);
+    text.chars().take(4000).collect()
+}
+
 struct Fuzzer {
     nodes: Vec<Node>,
     child: Option<Process>,
@@ -78,20 +86,27 @@ impl Fuzzer {
             callers.spawn(async move {
                 while Instant::now() < end && statements.load(Ordering::Relaxed) < limit {
                     let command = generator.lock().expect("no panic").command();
-                    let count = statements.fetch_add(command.len(), Ordering::Relaxed);
-                    let outcome = match node.execute_batch(command.clone()).await {
+                    let size = command.statements.len();
+                    let count = statements.fetch_add(size, Ordering::Relaxed);
+                    let outcome = match node.execute_batch(command.statements.clone()).await {
                         Ok(_) => {
-                            succeeded.fetch_add(command.len(), Ordering::Relaxed);
+                            let said = shortened(&command);
+                            assert!(!command.refused, "seed {seed}, statement {count}: {said}");
+                            succeeded.fetch_add(size, Ordering::Relaxed);
                             "ok".to_string()
                         }
                         Err(e) => {
                             let of_the_statement = matches!(
                                 e.kind(),
-                                ErrorKind::Sql | ErrorKind::Constraint | ErrorKind::Forbidden
+                                ErrorKind::Sql
+                                    | ErrorKind::Constraint
+                                    | ErrorKind::Forbidden
+                                    | ErrorKind::Busy
                             );
+                            let said = shortened(&command);
                             assert!(
                                 of_the_statement,
-                                "seed {seed}, statement {count}: {command:?}\n{e:?}"
+                                "seed {seed}, statement {count}: {said}\n{e:?}"
                             );
                             e.code().to_string()
                         }
@@ -204,8 +219,14 @@ async fn replicas_stay_equal_whatever_is_written() {
     let sent = |fuzzer: &Fuzzer| fuzzer.statements.load(Ordering::Relaxed);
     let done = |fuzzer: &Fuzzer| begin.elapsed() >= time || sent(fuzzer) >= limit;
     loop {
+        // In a quiet round the node that is started again is the only one to compile anything.
+        let quiet = chance.one_in(3) || Kind::only() == Some(Kind::Plans);
+        if quiet {
+            let fill = fuzzer.generator.lock().expect("no panic").begin_quiet(ROUND.as_secs_f64());
+            fuzzer.nodes[0].execute_batch(fill.statements).await.expect("the table for plans");
+        }
         fuzzer.write_until(Instant::now() + ROUND.mul_f64(0.5), limit).await;
-        if chance.one_in(2) {
+        if quiet || chance.one_in(2) {
             // It misses some entries, and then applies them in batches of its own.
             if let Some(child) = fuzzer.child.take() {
                 child.kill();
@@ -217,6 +238,7 @@ async fn replicas_stay_equal_whatever_is_written() {
             fuzzer.child = Some(start_child(zone));
         }
         fuzzer.write_until(Instant::now() + ROUND.mul_f64(0.5), limit).await;
+        fuzzer.generator.lock().expect("no panic").end_quiet();
         fuzzer.compare().await;
         comparisons += 1;
         let half = begin.elapsed() >= time / 2 || sent(&fuzzer) >= limit / 2;
