@@ -12,6 +12,9 @@ const EQUAL_NAMES: usize = 6;
 /// Rows of the table `plan`: enough for an index to be worth it, or not.
 const PLAN_ROWS: usize = 4000;
 
+/// Texts that read it in one quiet time: few, so that none leaves the statement caches.
+const PLAN_TEXTS: usize = 5;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// What the planner makes of the time: see [`Generator::begin_quiet`].
@@ -86,7 +89,7 @@ impl Generator {
 
     fn of_kind(&mut self, kind: Kind) -> Command {
         match kind {
-            Kind::Plans => self.plan_dependent(),
+            Kind::Plans => one(self.plan_text()),
             Kind::Names => self.equal_names(),
             Kind::Cascade => self.cascade(),
             Kind::Shadow => self.shadow(),
@@ -106,6 +109,7 @@ impl Generator {
     /// the caches of the nodes that are not started anew.
     pub fn begin_quiet(&mut self, seconds: f64) -> Command {
         self.quiet = true;
+        self.plan_texts = (0..PLAN_TEXTS).map(|_| self.plan_text()).collect();
         let step = seconds / PLAN_ROWS as f64;
         // Of the values of k, 0 is the most frequent, and each has half as many rows as the one
         // before it: against each of them an index on the time wins at another moment.
@@ -134,8 +138,8 @@ impl Generator {
         self.quiet = false;
     }
 
-    /// One of few texts, so that they are compiled already, but for a node that started since.
-    pub fn plan_dependent(&mut self) -> Command {
+    /// A text that reads `plan`.
+    fn plan_text(&mut self) -> String {
         let k = self.random.below(6);
         let time = self.random.pick(&[
             "ts <= unixepoch('now', 'subsec')",
@@ -144,14 +148,23 @@ impl Generator {
             "iso BETWEEN '2000' AND strftime('%Y-%m-%d %H:%M:%f', 'now')",
         ]);
         match self.random.below(4) {
-            0 => one(format!("UPDATE plan SET v = -v WHERE {time} AND k = {k} RETURNING id")),
-            1 => one(format!(
-                "INSERT INTO plan_out(v) SELECT id FROM plan WHERE {time} AND k = {k} LIMIT 3"
-            )),
-            _ => {
-                one(format!("INSERT INTO plan_out(v) SELECT v FROM plan WHERE {time} AND k = {k}"))
+            0 => format!("UPDATE plan SET v = -v WHERE {time} AND k = {k} RETURNING id"),
+            1 => {
+                format!(
+                    "INSERT INTO plan_out(v) SELECT id FROM plan WHERE {time} AND k = {k} LIMIT 9"
+                )
             }
+            _ => format!(
+                "INSERT INTO plan_out(v) SELECT v FROM plan WHERE {time} AND k = {k} LIMIT 40"
+            ),
         }
+    }
+
+    /// One of the few texts of this quiet time: they are compiled already, but on a node that was
+    /// started since.
+    pub fn plan_dependent(&mut self) -> Command {
+        let texts: Vec<&str> = self.plan_texts.iter().map(String::as_str).collect();
+        one(self.random.pick(&texts))
     }
 
     // ---- names ---------------------------------------------------------------------------------

@@ -63,6 +63,8 @@ pub struct Generator {
     pub virtual_tables: bool,
     /// No statement changes the schema.
     pub quiet: bool,
+    /// What reads the table of [`Generator::begin_quiet`].
+    pub plan_texts: Vec<String>,
     /// The only kind of adverse commands to be made.
     pub only: Option<Kind>,
 }
@@ -76,6 +78,7 @@ impl Generator {
             waiting: Vec::new(),
             virtual_tables,
             quiet: false,
+            plan_texts: Vec::new(),
             only: Kind::only(),
         };
         let mut opening = vec![
@@ -101,7 +104,7 @@ impl Generator {
             return Command::of(vec![sql.into()]);
         }
         if self.quiet {
-            if self.random.one_in(12) {
+            if self.random.one_in(5) {
                 return self.plan_dependent();
             }
         } else if let Some(command) = self.waiting.pop().or_else(|| self.adverse()) {
