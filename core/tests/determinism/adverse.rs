@@ -37,6 +37,8 @@ pub enum Kind {
     Endless,
     /// Modules that are refused.
     Refused,
+    /// None of these: the grammar of `generator.rs` alone.
+    Plain,
 }
 
 /// How often each of them comes, in parts of [`PARTS`].
@@ -57,7 +59,7 @@ impl Kind {
     /// The only kind to be made, if the environment names one.
     pub fn only() -> Option<Kind> {
         let name = std::env::var("QUORUMLITE_FUZZ_ONLY").ok()?;
-        let kinds = FREQUENCIES.iter().map(|(kind, _)| *kind).chain([Kind::Plans]);
+        let kinds = FREQUENCIES.iter().map(|(kind, _)| *kind).chain([Kind::Plans, Kind::Plain]);
         let mut kinds = kinds.filter(|kind| format!("{kind:?}").eq_ignore_ascii_case(&name));
         Some(kinds.next().expect("QUORUMLITE_FUZZ_ONLY names no kind"))
     }
@@ -76,7 +78,8 @@ impl Generator {
     pub fn adverse(&mut self) -> Option<Command> {
         let mut part = self.random.below(PARTS);
         if let Some(kind) = self.only {
-            return (part < PARTS / 10 && kind != Kind::Plans).then(|| self.of_kind(kind));
+            let made = part < PARTS / 10 && !matches!(kind, Kind::Plans | Kind::Plain);
+            return made.then(|| self.of_kind(kind));
         }
         for (kind, parts) in FREQUENCIES {
             if part < *parts {
@@ -89,7 +92,7 @@ impl Generator {
 
     fn of_kind(&mut self, kind: Kind) -> Command {
         match kind {
-            Kind::Plans => one(self.plan_text()),
+            Kind::Plans | Kind::Plain => one(self.plan_text()),
             Kind::Names => self.equal_names(),
             Kind::Cascade => self.cascade(),
             Kind::Shadow => self.shadow(),

@@ -48,11 +48,14 @@ pub async fn dump(node: &Node) -> String {
     for row in schema.iter() {
         lines += &format!("schema {:?}\n", row.values());
         let (Some("table"), Some(name)) = (row[0].as_str(), row[1].as_str()) else { continue };
-        let sql = format!("SELECT * FROM \"{name}\"");
-        // Not every virtual table can be read as a whole.
-        let Ok(rows) = support::query(node, &sql, Consistency::None).await else { continue };
-        for row in rows.iter() {
-            lines += &format!("{name} {:?}\n", row.values());
+        // Not every table has rowids, and not every virtual table can be read as a whole.
+        for columns in ["rowid, *", "*"] {
+            let sql = format!("SELECT {columns} FROM \"{name}\"");
+            let Ok(rows) = support::query(node, &sql, Consistency::None).await else { continue };
+            for row in rows.iter() {
+                lines += &format!("{name} {:?}\n", row.values());
+            }
+            break;
         }
     }
     lines
@@ -72,6 +75,8 @@ struct Fuzzer {
     statements: Arc<AtomicUsize>,
     succeeded: Arc<AtomicUsize>,
     outcomes: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// What happened since the last comparison, for a report.
+    history: Arc<Mutex<Vec<String>>>,
     dir: tempfile::TempDir,
 }
 
@@ -83,15 +88,22 @@ impl Fuzzer {
             let node = self.nodes[caller % self.nodes.len()].clone();
             let generator = self.generator.clone();
             let (statements, succeeded) = (self.statements.clone(), self.succeeded.clone());
-            let (outcomes, seed) = (self.outcomes.clone(), self.seed);
+            let (outcomes, history, seed) =
+                (self.outcomes.clone(), self.history.clone(), self.seed);
             callers.spawn(async move {
                 while Instant::now() < end && statements.load(Ordering::Relaxed) < limit {
                     let command = generator.lock().expect("no panic").command();
                     let size = command.statements.len();
                     let count = statements.fetch_add(size, Ordering::Relaxed);
-                    let outcome = match node.execute_batch(command.statements.clone()).await {
+                    let said = shortened(&command);
+                    let result = node.execute_batch(command.statements.clone()).await;
+                    let at = match &result {
+                        Ok(results) => format!("{:?}", results.last().map(|r| r.index)),
+                        Err(e) => e.to_string(),
+                    };
+                    history.lock().expect("no panic").push(format!("{at}: {said}"));
+                    let outcome = match result {
                         Ok(_) => {
-                            let said = shortened(&command);
                             assert!(!command.refused, "seed {seed}, statement {count}: {said}");
                             succeeded.fetch_add(size, Ordering::Relaxed);
                             "ok".to_string()
@@ -104,7 +116,6 @@ impl Fuzzer {
                                     | ErrorKind::Forbidden
                                     | ErrorKind::Busy
                             );
-                            let said = shortened(&command);
                             assert!(
                                 of_the_statement,
                                 "seed {seed}, statement {count}: {said}\n{e:?}"
@@ -146,26 +157,32 @@ impl Fuzzer {
         if hashes.iter().any(|(_, hash)| *hash != hashes[0].1) {
             self.explain("a node of this process").await;
         }
+        self.history.lock().expect("no panic").clear();
     }
 
     /// Fails with the first lines that differ.
     async fn explain(&mut self, who: &str) -> ! {
         let expected = dump(&self.nodes[0]).await;
         let mut others = Vec::new();
-        for node in &self.nodes[1..] {
-            others.push(dump(node).await);
+        for (name, node) in ["n2", "n4"].iter().zip(&self.nodes[1..]) {
+            others.push((name, dump(node).await));
         }
         if let Some(child) = &mut self.child {
             let path = self.dir.path().join("dump");
             child.ask(&format!("dump {}", path.display()), "dumped");
-            others.push(std::fs::read_to_string(path).expect("a dump"));
+            others.push((&"n3", std::fs::read_to_string(path).expect("a dump")));
         }
         let mut text = String::new();
-        for (i, other) in others.iter().enumerate() {
+        for (name, other) in &others {
             for (one, two) in expected.lines().zip(other.lines()).filter(|(a, b)| a != b).take(5) {
-                text += &format!("n1 against n{}:\n  {one}\n  {two}\n", i + 2);
+                text += &format!("n1 against {name}:\n  {one}\n  {two}\n");
             }
             text += &format!("{} and {} lines\n", expected.lines().count(), other.lines().count());
+        }
+        let path = std::env::temp_dir().join(format!("quorumlite-determinism-{}", self.seed));
+        let history = self.history.lock().expect("no panic").join("\n");
+        if std::fs::write(&path, history).is_ok() {
+            text += &format!("the commands since the last comparison: {}\n", path.display());
         }
         panic!(
             "seed {}, after {} statements: {who} differs\n{text}",
@@ -213,6 +230,7 @@ async fn replicas_stay_equal_whatever_is_written() {
         statements: Arc::default(),
         succeeded: Arc::default(),
         outcomes: Arc::default(),
+        history: Arc::default(),
         dir: tempfile::tempdir().expect("a directory"),
     };
     let mut chance = Random::new(seed ^ 1);

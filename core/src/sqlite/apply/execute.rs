@@ -142,6 +142,11 @@ fn step_all(
     let user = UserStatement::begin(keyword);
     let fail = |error: rusqlite::Error| explain(&user, without_offset(role, error));
 
+    // From compiling on: what ANALYZE compiles without samples does not count the rows that it would
+    // run over with them.
+    let _sampling = (role == Role::Writer && keyword.eq_ignore_ascii_case("ANALYZE"))
+        .then(|| Sampling::begin(conn));
+
     let mut prepared = match conn.prepare_cached(sql) {
         // SQLite compiles with the schema that this connection read last, and of some errors it
         // does not ask whether that is still the one in the file.
@@ -169,8 +174,6 @@ fn step_all(
         }
         Err(BindError::Sqlite(error)) => return Err(fail(error)),
     }
-    let _sampling = (role == Role::Writer && keyword.eq_ignore_ascii_case("ANALYZE"))
-        .then(|| Sampling::begin(conn));
     if role == Role::Writer && analyze::is_of_all_tables(sql) {
         user.pause();
         analyze::all_tables(conn).map_err(fail)?;
