@@ -25,6 +25,8 @@ pub enum Kind {
     Cascade,
     /// Tables that are named like a virtual table's own; indexes and triggers on those.
     Shadow,
+    /// Options of a full-text index, in commands that fail as well.
+    Options,
     /// Nested expressions, chains of views, triggers and common table expressions.
     Deep,
     /// Texts of many statements, long lists.
@@ -46,6 +48,7 @@ const FREQUENCIES: &[(Kind, usize)] = &[
     (Kind::Names, 200),
     (Kind::Cascade, 200),
     (Kind::Shadow, 300),
+    (Kind::Options, 100),
     (Kind::Deep, 200),
     (Kind::Long, 30),
     (Kind::Patterns, 25),
@@ -96,6 +99,7 @@ impl Generator {
             Kind::Names => self.equal_names(),
             Kind::Cascade => self.cascade(),
             Kind::Shadow => self.shadow(),
+            Kind::Options => self.options(),
             Kind::Deep => self.deep(),
             Kind::Long => self.long(),
             Kind::Patterns => self.patterns(),
@@ -166,6 +170,9 @@ impl Generator {
     /// One of the few texts of this quiet time: they are compiled already, but on a node that was
     /// started since.
     pub fn plan_dependent(&mut self) -> Command {
+        if self.plan_texts.is_empty() {
+            return one(self.plan_text());
+        }
         let texts: Vec<&str> = self.plan_texts.iter().map(String::as_str).collect();
         one(self.random.pick(&texts))
     }
@@ -304,6 +311,48 @@ impl Generator {
         sql.push("INSERT INTO doc VALUES ('one two')".into());
         sql.push("DROP TABLE doc".into());
         batch(sql)
+    }
+
+    /// They are kept in memory, which no rollback reaches. What they decide is written too.
+    pub fn options(&mut self) -> Command {
+        if !self.virtual_tables {
+            return self.plan_dependent();
+        }
+        let i = self.random.below(crate::generator::VIRTUAL);
+        let n = self.random.below(3);
+        let (option, value) = match self.random.below(9) {
+            0..3 => ("rank", format!("'bm25({n}.5, 2.0)'")),
+            3 | 4 => ("secure-delete", (n % 2).to_string()),
+            5 => ("insttoken", (n % 2).to_string()),
+            6 => ("hashsize", (1 + 500 * n).to_string()),
+            7 => ("pgsz", (64 << n).to_string()),
+            _ => ("deletemerge", (10 * n).to_string()),
+        };
+        let set = format!("INSERT INTO f{i}(f{i}, rank) VALUES ('{option}', {value})");
+        let word = self.words().split(' ').next().unwrap_or("one").to_string();
+        let look = format!(
+            "INSERT INTO log(what) SELECT group_concat(rowid) || sum(rank) FROM \
+             (SELECT rowid, rank FROM f{i}('{word}') ORDER BY rank LIMIT 5)"
+        );
+        self.waiting.push(one(look));
+        match self.random.below(20) {
+            0..8 => batch([set, "SELECT json('x')".into()]),
+            8..12 => {
+                batch([set, "INSERT OR ROLLBACK INTO log(rowid) SELECT rowid FROM log".into()])
+            }
+            // Rarely: what is in the file is read again after a rollback.
+            12 => one(set),
+            13 | 14 if !self.quiet => {
+                let mut sql = vec![format!("DROP TABLE IF EXISTS f{i}")];
+                sql.push(self.create_virtual(i).swap_remove(0));
+                sql.extend((0..20).map(|_| {
+                    let words = self.words();
+                    format!("INSERT INTO f{i}(x, y) VALUES ('{words}', 'one {words}')")
+                }));
+                batch(sql)
+            }
+            _ => one(format!("DELETE FROM f{i} WHERE rowid % 4 = {n}")),
+        }
     }
 
     // ---- deep and long -------------------------------------------------------------------------

@@ -103,11 +103,16 @@ impl Generator {
         if let Some(sql) = self.opening.pop() {
             return Command::of(vec![sql.into()]);
         }
+        if let Some(command) = self.waiting.pop() {
+            return command;
+        }
         if self.quiet {
-            if self.random.one_in(5) {
-                return self.plan_dependent();
+            match self.random.below(60) {
+                0..12 => return self.plan_dependent(),
+                12..15 => return self.options(),
+                _ => {}
             }
-        } else if let Some(command) = self.waiting.pop().or_else(|| self.adverse()) {
+        } else if let Some(command) = self.adverse() {
             return command;
         }
         let statements = if self.random.one_in(4) { 2 + self.random.below(5) } else { 1 };
@@ -523,7 +528,7 @@ impl Generator {
         format!("CREATE TABLE IF NOT EXISTS t{i}({}){options}", lines.join(", "))
     }
 
-    fn create_virtual(&mut self, i: usize) -> Vec<String> {
+    pub fn create_virtual(&mut self, i: usize) -> Vec<String> {
         let options =
             self.random.pick(&["", ", prefix = '2 3'", ", detail = none", ", tokenize = 'porter'"]);
         vec![

@@ -208,14 +208,12 @@ async fn replicas_stay_equal_whatever_is_written() {
 
     let dir = tempfile::tempdir().expect("a directory");
     let addresses: Vec<String> = (0..4).map(|_| free_address()).collect();
-    let mut nodes = Vec::new();
-    for i in 0..2 {
-        let join: Vec<&str> = addresses[..i].iter().map(String::as_str).collect();
-        let config = member(dir.path(), &format!("n{}", i + 1), &addresses[i], &join);
-        // One node applies each entry in a transaction of its own.
-        let config = if i == 1 { config.transaction_entries(1) } else { config };
-        nodes.push(Node::open(small_log(config)).await.expect("a node opens"));
-    }
+    let first = small_log(member(dir.path(), "n1", &addresses[0], &[]));
+    // One node applies each entry in a transaction of its own.
+    let second = small_log(member(dir.path(), "n2", &addresses[1], &[&addresses[0]]));
+    let second = second.transaction_entries(1);
+    let open_second = || async { Node::open(second.clone()).await.expect("a node opens") };
+    let nodes = vec![Node::open(first).await.expect("a node opens"), open_second().await];
     let start_child = |zone: &str| {
         tokio::task::block_in_place(|| {
             Process::start(dir.path(), "n3", &addresses[2], &addresses[0], zone)
@@ -239,7 +237,8 @@ async fn replicas_stay_equal_whatever_is_written() {
     let done = |fuzzer: &Fuzzer| begin.elapsed() >= time || sent(fuzzer) >= limit;
     loop {
         // In a quiet round the node that is started again is the only one to compile anything.
-        let quiet = chance.below(5) < 2 || Kind::only() == Some(Kind::Plans);
+        let quiet =
+            chance.below(5) < 2 || matches!(Kind::only(), Some(Kind::Plans | Kind::Options));
         if quiet {
             let seconds = ROUND.as_secs_f64() * 0.6;
             let fill = fuzzer.generator.lock().expect("no panic").begin_quiet(seconds);
@@ -256,6 +255,11 @@ async fn replicas_stay_equal_whatever_is_written() {
             fuzzer.write_until(Instant::now() + pause, limit).await;
             let zone = chance.pick(&["JST-9", "EST5EDT,M3.2.0,M11.1.0", "NPT-5:45"]);
             fuzzer.child = Some(start_child(zone));
+        }
+        if chance.one_in(4) {
+            // It compiles everything anew, and reads what else it knows from the file.
+            fuzzer.nodes[1].close().await.expect("a node closes");
+            fuzzer.nodes[1] = open_second().await;
         }
         fuzzer.write_until(Instant::now() + ROUND.mul_f64(0.5), limit).await;
         fuzzer.generator.lock().expect("no panic").end_quiet();

@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::replay;
 
 /// Replays cost up to the time in which a hung node is given up.
-const TIME: Duration = Duration::from_secs(240);
+const TIME: Duration = Duration::from_secs(60);
 
 /// What two complaints of one fault have in common.
 pub fn sort(text: &str) -> String {
