@@ -3,6 +3,7 @@
 #
 # make demo-mixed         one cluster of a Python, a Node.js and a Kotlin process (KILLS=20 for long)
 # make fuzz-determinism   generated statements through a cluster, compared throughout
+# make fuzz-sql           generated and mutated SQL against a node: SECONDS=600 for ten minutes
 # make python-free-threaded   the Python tests without a GIL, where there is a python3.14t
 # make memory-check       the tests of log/ and sqlite/ under valgrind, and those of log/
 #                         that Miri can run in minutes where it is installed
@@ -75,6 +76,9 @@ KOTLIN_EXAMPLES_PATH = examples/kotlin/target/classes:$$(cat examples/kotlin/tar
 FUZZ_SECONDS ?= 3600
 FUZZ_STATEMENTS ?= 100000
 
+# For fuzz-sql: how long; QUORUMLITE_FUZZ_SQL_SEED=... repeats a run.
+SECONDS ?= 600
+
 # BENCH_HIQLITE=no leaves hiqlite out, which takes minutes to build; rqlite takes part where rqlited
 # is on the PATH.
 BENCH_FLAGS ?=
@@ -89,7 +93,7 @@ BENCH_RESULTS := benchmarks/results.json
 	demo-mixed \
 	swift-toolchain swift-package swift-lint swift-test swift-flat swift-fresh-test \
 	swift-example swift-example-test swift-skipped \
-	flat memory-check check-valgrind fuzz-determinism bench-apply bench bench-build bench-python bench-report bench-lint check-tools clean-venv
+	flat memory-check check-valgrind fuzz-determinism fuzz-sql bench-apply bench bench-build bench-python bench-report bench-lint check-tools clean-venv
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/package $(STAMPS)/data
@@ -166,6 +170,10 @@ rust-test: $(STAMPS)/venv
 fuzz-determinism: $(STAMPS)/venv
 	QUORUMLITE_FUZZ_SECONDS=$(FUZZ_SECONDS) QUORUMLITE_FUZZ_STATEMENTS=$(FUZZ_STATEMENTS) \
 	cargo test $(CARGO_FLAGS) -p quorumlite --test determinism -- --nocapture
+
+fuzz-sql: $(STAMPS)/venv
+	QUORUMLITE_FUZZ_SQL_SECONDS=$(SECONDS) \
+	cargo test $(CARGO_FLAGS) -p quorumlite --test hostile_sql -- --nocapture
 
 # transport/ has no unsafe code, and valgrind does not follow the assembly of ring. No suppressions:
 # nothing was found. Cargo runs the tests under whatever this names.

@@ -62,6 +62,9 @@ pub(crate) fn open_writer(path: &Path) -> crate::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = open(path, flags)?;
+    // Before anything reads the schema: tables that were loaded with their samples stay marked so, and
+    // the planner asks for that mark even where it disregards the samples.
+    planner::install(&conn);
     conn.busy_timeout(Duration::from_secs(5)).map_err(error::internal)?;
     let mode = write_ahead_mode(&conn).map_err(error::internal)?;
     if !mode.eq_ignore_ascii_case("wal") {
@@ -83,7 +86,6 @@ pub(crate) fn open_writer(path: &Path) -> crate::Result<Connection> {
     functions::install_seeded_random(&conn)?;
     strings::install_patterns(&conn)?;
     execute::install_update_hook(&conn);
-    planner::install(&conn);
     budget::install(&mut conn)?;
     authorizer::install(&conn, Role::Writer)?;
     Ok(conn)

@@ -96,12 +96,37 @@ fn next_token(rest: &[u8]) -> (Token, usize) {
         }
         quote @ (b'\'' | b'"' | b'`') => (Token::Other, through(quote, 1)),
         b'[' => (Token::Other, through(b']', 1)),
+        b'$' | b'@' | b':' | b'#' => (Token::Other, variable(rest)),
         first if is_word(first) => {
             let length = rest.iter().position(|b| !is_word(*b)).unwrap_or(rest.len());
             (keyword(&rest[..length]), length)
         }
         _ => (Token::Other, 1),
     }
+}
+
+/// The length of a parameter's name with its prefix. As SQLite takes it from Tcl, `::` may be in it,
+/// and at its end a part in parentheses: of anything but blanks, quotes and semicolons too.
+fn variable(rest: &[u8]) -> usize {
+    let mut at = 1;
+    let mut letters = 0;
+    while let Some(&byte) = rest.get(at) {
+        if is_word(byte) {
+            letters += 1;
+        } else if byte == b'(' && letters > 0 {
+            let blank = |b: &u8| matches!(b, b'\t'..=b'\r' | b' ');
+            let inner = &rest[at + 1..];
+            let end = inner.iter().position(|b| *b == b')' || blank(b)).unwrap_or(inner.len());
+            let closed = usize::from(inner.get(end) == Some(&b')'));
+            return at + 1 + end + closed;
+        } else if byte == b':' && rest.get(at + 1) == Some(&b':') {
+            at += 1;
+        } else {
+            break;
+        }
+        at += 1;
+    }
+    at
 }
 
 fn is_word(byte: u8) -> bool {
@@ -152,6 +177,7 @@ mod tests {
             ("CREATE TABLE \"trigger\"(a)", " SELECT 2; END;"),
             ("WITH x AS (SELECT 'ä;' AS ö) SELECT ö FROM x", "ä"),
             ("SELECT $a, @b, :c", "SELECT 3"),
+            ("SELECT $a('), :b(\"), @c([), $d(/*), $e::f(;--)", "SELECT 4'\"]*/"),
             ("\u{feff}SELECT 5", ""),
         ] {
             let sql = format!("{first};{rest}");
@@ -160,6 +186,93 @@ mod tests {
             let first = first.trim_start_matches('\u{feff}');
             conn.prepare(first).unwrap_or_else(|e| panic!("{first}: {e}"));
         }
+    }
+
+    /// Lists of expressions with whatever may hold a semicolon, against the end that SQLite finds.
+    #[test]
+    fn generated_texts_end_where_sqlite_ends_them() {
+        const ATOMS: &[&str] = &[
+            "1",
+            "'a'",
+            "'b;'",
+            "'c''d;'",
+            "\"e\"",
+            "`e;`",
+            "[e]",
+            "[e;\"]",
+            "x'00'",
+            "$a",
+            ":b",
+            "@c",
+            "?1",
+            "#1",
+            "$a(')",
+            ":b(\")",
+            "@c([)",
+            "$d(;)",
+            "$e::f(/*)",
+            "$g::(`)",
+            "$h(--)",
+            "$i(",
+            "$j()",
+            "$k( )",
+            "1/*;*/",
+            "2--;\n",
+            "3 /*/ ;*/",
+            "4/ *5",
+            "6- -7",
+            "ö",
+            "ö$('",
+            "e$('",
+            "\u{feff}",
+            "END",
+            "a.b",
+            "(8",
+            ")",
+            "CASE 1 WHEN 1 THEN 2 END",
+            ";",
+            "\u{b}",
+            "$l(\u{b}')",
+            "'",
+        ];
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t(e, \"e;\", \"e;\"\"\")").unwrap();
+        let (mut state, mut compiled) = (1_u64, 0);
+        let mut below = |n: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % n
+        };
+        for _ in 0..50_000 {
+            let list: Vec<&str> = (0..1 + below(3)).map(|_| ATOMS[below(ATOMS.len())]).collect();
+            let select = format!("SELECT {} FROM t", list.join(", "));
+            let sql = match below(4) {
+                0 => format!("CREATE TRIGGER x AFTER INSERT ON t BEGIN {select}; END;y'"),
+                1 => format!("EXPLAIN {select};'"),
+                _ => format!("{select};SELECT '\""),
+            };
+            let text = std::ffi::CString::new(sql.clone()).unwrap();
+            let (mut statement, mut tail) = (std::ptr::null_mut(), std::ptr::null());
+            // SAFETY: the connection is open, the text is terminated and outlives the call, and the
+            // statement is finalized before the connection closes.
+            let (code, rest) = unsafe {
+                let code = rusqlite::ffi::sqlite3_prepare_v2(
+                    conn.handle(),
+                    text.as_ptr(),
+                    -1,
+                    &mut statement,
+                    &mut tail,
+                );
+                rusqlite::ffi::sqlite3_finalize(statement);
+                (code, std::ffi::CStr::from_ptr(tail).to_bytes())
+            };
+            if code == rusqlite::ffi::SQLITE_OK {
+                compiled += 1;
+                assert_eq!(split_first(&sql).1.as_bytes(), rest, "{sql}");
+            }
+        }
+        assert!(compiled > 10_000, "{compiled}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use quorumlite::{Statement, Value};
 
+use crate::adverse::Kind;
+
 /// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>).
 pub struct Random(u64);
 
@@ -33,23 +35,52 @@ impl Random {
 
 /// How many tables of a kind there may be: enough to meet, few enough to stay full.
 const TABLES: usize = 6;
-const VIRTUAL: usize = 2;
+pub const VIRTUAL: usize = 2;
+
+/// One statement, or a batch.
+#[derive(Debug, Clone)]
+pub struct Command {
+    pub statements: Vec<Statement>,
+    /// It must fail, on every node.
+    pub refused: bool,
+}
+
+impl Command {
+    pub fn of(statements: Vec<Statement>) -> Command {
+        Command { statements, refused: false }
+    }
+}
 
 /// Every ordinary table has the columns k (its key), a, b, c and g (generated).
 pub struct Generator {
-    random: Random,
+    pub random: Random,
     /// Statements that come before anything else, the last one first: the first schema, and tables
     /// that were dropped.
     opening: Vec<String>,
+    /// What was prepared by an earlier command.
+    pub waiting: Vec<Command>,
     /// Whether there are virtual tables: with them every command gets a savepoint. By the seed.
-    virtual_tables: bool,
+    pub virtual_tables: bool,
+    /// No statement changes the schema.
+    pub quiet: bool,
+    /// What reads the table of [`Generator::begin_quiet`].
+    pub plan_texts: Vec<String>,
+    /// The only kind of adverse commands to be made.
+    pub only: Option<Kind>,
 }
 
 impl Generator {
     pub fn new(seed: u64) -> Generator {
         let virtual_tables = seed % 2 == 1;
-        let mut generator =
-            Generator { random: Random::new(seed), opening: Vec::new(), virtual_tables };
+        let mut generator = Generator {
+            random: Random::new(seed),
+            opening: Vec::new(),
+            waiting: Vec::new(),
+            virtual_tables,
+            quiet: false,
+            plan_texts: Vec::new(),
+            only: Kind::only(),
+        };
         let mut opening = vec![
             "CREATE TABLE log(what, at DEFAULT CURRENT_TIMESTAMP, r DEFAULT (random()), \
              u DEFAULT (uuid7()), n DEFAULT (datetime('now', 'subsec')))"
@@ -67,17 +98,29 @@ impl Generator {
         generator
     }
 
-    /// The next command: one statement, or a batch.
-    pub fn command(&mut self) -> Vec<Statement> {
+    /// The next command.
+    pub fn command(&mut self) -> Command {
         if let Some(sql) = self.opening.pop() {
-            return vec![sql.into()];
+            return Command::of(vec![sql.into()]);
+        }
+        if let Some(command) = self.waiting.pop() {
+            return command;
+        }
+        if self.quiet {
+            match self.random.below(60) {
+                0..12 => return self.plan_dependent(),
+                12..15 => return self.options(),
+                _ => {}
+            }
+        } else if let Some(command) = self.adverse() {
+            return command;
         }
         let statements = if self.random.one_in(4) { 2 + self.random.below(5) } else { 1 };
         let mut command: Vec<Statement> = (0..statements).map(|_| self.statement()).collect();
         if statements > 1 && self.random.one_in(8) {
             command.insert(0, "PRAGMA defer_foreign_keys = ON".into());
         }
-        command
+        Command::of(command)
     }
 
     fn statement(&mut self) -> Statement {
@@ -92,6 +135,7 @@ impl Generator {
             73..80 => self.through_a_view(),
             80..84 => self.insert_many(),
             84..86 => self.select(),
+            86..96 if self.quiet => self.insert(&mut params),
             86..96 => self.schema(),
             96..98 => self.shrink(),
             _ => self.refused(),
@@ -305,7 +349,7 @@ impl Generator {
         }
     }
 
-    fn words(&mut self) -> String {
+    pub fn words(&mut self) -> String {
         const WORDS: &[&str] =
             &["one", "two", "three", "raft", "log", "term", "leader", "ß", "Été"];
         let words: Vec<&str> =
@@ -484,7 +528,7 @@ impl Generator {
         format!("CREATE TABLE IF NOT EXISTS t{i}({}){options}", lines.join(", "))
     }
 
-    fn create_virtual(&mut self, i: usize) -> Vec<String> {
+    pub fn create_virtual(&mut self, i: usize) -> Vec<String> {
         let options =
             self.random.pick(&["", ", prefix = '2 3'", ", detail = none", ", tokenize = 'porter'"]);
         vec![

@@ -4,8 +4,9 @@
 //!
 //! QUORUMLITE_FUZZ_SECONDS says for how long (default 60), QUORUMLITE_FUZZ_STATEMENTS ends it after
 //! so many statements, and QUORUMLITE_FUZZ_SEED repeats the statements of an earlier run, which
-//! printed its seed.
+//! printed its seed. QUORUMLITE_FUZZ_ONLY leaves only one kind of the commands of `adverse.rs`.
 
+mod adverse;
 mod child;
 mod generator;
 #[path = "../support/mod.rs"]
@@ -17,8 +18,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use adverse::Kind;
 use child::Process;
-use generator::{Generator, Random};
+use generator::{Command, Generator, Random};
 use quorumlite::{Config, Consistency, ErrorKind, Node, Role};
 use support::{eventually, free_address, member};
 
@@ -37,22 +39,32 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// All tables with all their rows, one a line.
+/// All tables with all their rows, one a line, but for what lies elsewhere on each node.
 pub async fn dump(node: &Node) -> String {
-    let schema = "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema ORDER BY rowid";
+    let schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
+        WHERE name NOT LIKE '~_quorumlite~_%' ESCAPE '~' ORDER BY rowid";
     let schema = support::query(node, schema, Consistency::None).await.expect("the schema");
     let mut lines = String::new();
     for row in schema.iter() {
         lines += &format!("schema {:?}\n", row.values());
         let (Some("table"), Some(name)) = (row[0].as_str(), row[1].as_str()) else { continue };
-        let sql = format!("SELECT * FROM \"{name}\"");
-        // Not every virtual table can be read as a whole.
-        let Ok(rows) = support::query(node, &sql, Consistency::None).await else { continue };
-        for row in rows.iter() {
-            lines += &format!("{name} {:?}\n", row.values());
+        // Not every table has rowids, and not every virtual table can be read as a whole.
+        for columns in ["rowid, *", "*"] {
+            let sql = format!("SELECT {columns} FROM \"{name}\"");
+            let Ok(rows) = support::query(node, &sql, Consistency::None).await else { continue };
+            for row in rows.iter() {
+                lines += &format!("{name} {:?}\n", row.values());
+            }
+            break;
         }
     }
     lines
+}
+
+/// A command for a message: some are as long as a statement may be.
+fn shortened(command: &Command) -> String {
+    let text = format!("{:?}", command.statements);
+    text.chars().take(4000).collect()
 }
 
 struct Fuzzer {
@@ -63,6 +75,8 @@ struct Fuzzer {
     statements: Arc<AtomicUsize>,
     succeeded: Arc<AtomicUsize>,
     outcomes: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// What happened since the last comparison, for a report.
+    history: Arc<Mutex<Vec<String>>>,
     dir: tempfile::TempDir,
 }
 
@@ -74,24 +88,37 @@ impl Fuzzer {
             let node = self.nodes[caller % self.nodes.len()].clone();
             let generator = self.generator.clone();
             let (statements, succeeded) = (self.statements.clone(), self.succeeded.clone());
-            let (outcomes, seed) = (self.outcomes.clone(), self.seed);
+            let (outcomes, history, seed) =
+                (self.outcomes.clone(), self.history.clone(), self.seed);
             callers.spawn(async move {
                 while Instant::now() < end && statements.load(Ordering::Relaxed) < limit {
                     let command = generator.lock().expect("no panic").command();
-                    let count = statements.fetch_add(command.len(), Ordering::Relaxed);
-                    let outcome = match node.execute_batch(command.clone()).await {
+                    let size = command.statements.len();
+                    let count = statements.fetch_add(size, Ordering::Relaxed);
+                    let said = shortened(&command);
+                    let result = node.execute_batch(command.statements.clone()).await;
+                    let at = match &result {
+                        Ok(results) => format!("{:?}", results.last().map(|r| r.index)),
+                        Err(e) => e.to_string(),
+                    };
+                    history.lock().expect("no panic").push(format!("{at}: {said}"));
+                    let outcome = match result {
                         Ok(_) => {
-                            succeeded.fetch_add(command.len(), Ordering::Relaxed);
+                            assert!(!command.refused, "seed {seed}, statement {count}: {said}");
+                            succeeded.fetch_add(size, Ordering::Relaxed);
                             "ok".to_string()
                         }
                         Err(e) => {
                             let of_the_statement = matches!(
                                 e.kind(),
-                                ErrorKind::Sql | ErrorKind::Constraint | ErrorKind::Forbidden
+                                ErrorKind::Sql
+                                    | ErrorKind::Constraint
+                                    | ErrorKind::Forbidden
+                                    | ErrorKind::Busy
                             );
                             assert!(
                                 of_the_statement,
-                                "seed {seed}, statement {count}: {command:?}\n{e:?}"
+                                "seed {seed}, statement {count}: {said}\n{e:?}"
                             );
                             e.code().to_string()
                         }
@@ -130,26 +157,32 @@ impl Fuzzer {
         if hashes.iter().any(|(_, hash)| *hash != hashes[0].1) {
             self.explain("a node of this process").await;
         }
+        self.history.lock().expect("no panic").clear();
     }
 
     /// Fails with the first lines that differ.
     async fn explain(&mut self, who: &str) -> ! {
         let expected = dump(&self.nodes[0]).await;
         let mut others = Vec::new();
-        for node in &self.nodes[1..] {
-            others.push(dump(node).await);
+        for (name, node) in ["n2", "n4"].iter().zip(&self.nodes[1..]) {
+            others.push((name, dump(node).await));
         }
         if let Some(child) = &mut self.child {
             let path = self.dir.path().join("dump");
             child.ask(&format!("dump {}", path.display()), "dumped");
-            others.push(std::fs::read_to_string(path).expect("a dump"));
+            others.push((&"n3", std::fs::read_to_string(path).expect("a dump")));
         }
         let mut text = String::new();
-        for (i, other) in others.iter().enumerate() {
+        for (name, other) in &others {
             for (one, two) in expected.lines().zip(other.lines()).filter(|(a, b)| a != b).take(5) {
-                text += &format!("n1 against n{}:\n  {one}\n  {two}\n", i + 2);
+                text += &format!("n1 against {name}:\n  {one}\n  {two}\n");
             }
             text += &format!("{} and {} lines\n", expected.lines().count(), other.lines().count());
+        }
+        let path = std::env::temp_dir().join(format!("quorumlite-determinism-{}", self.seed));
+        let history = self.history.lock().expect("no panic").join("\n");
+        if std::fs::write(&path, history).is_ok() {
+            text += &format!("the commands since the last comparison: {}\n", path.display());
         }
         panic!(
             "seed {}, after {} statements: {who} differs\n{text}",
@@ -175,14 +208,12 @@ async fn replicas_stay_equal_whatever_is_written() {
 
     let dir = tempfile::tempdir().expect("a directory");
     let addresses: Vec<String> = (0..4).map(|_| free_address()).collect();
-    let mut nodes = Vec::new();
-    for i in 0..2 {
-        let join: Vec<&str> = addresses[..i].iter().map(String::as_str).collect();
-        let config = member(dir.path(), &format!("n{}", i + 1), &addresses[i], &join);
-        // One node applies each entry in a transaction of its own.
-        let config = if i == 1 { config.transaction_entries(1) } else { config };
-        nodes.push(Node::open(small_log(config)).await.expect("a node opens"));
-    }
+    let first = small_log(member(dir.path(), "n1", &addresses[0], &[]));
+    // One node applies each entry in a transaction of its own.
+    let second = small_log(member(dir.path(), "n2", &addresses[1], &[&addresses[0]]));
+    let second = second.transaction_entries(1);
+    let open_second = || async { Node::open(second.clone()).await.expect("a node opens") };
+    let nodes = vec![Node::open(first).await.expect("a node opens"), open_second().await];
     let start_child = |zone: &str| {
         tokio::task::block_in_place(|| {
             Process::start(dir.path(), "n3", &addresses[2], &addresses[0], zone)
@@ -197,6 +228,7 @@ async fn replicas_stay_equal_whatever_is_written() {
         statements: Arc::default(),
         succeeded: Arc::default(),
         outcomes: Arc::default(),
+        history: Arc::default(),
         dir: tempfile::tempdir().expect("a directory"),
     };
     let mut chance = Random::new(seed ^ 1);
@@ -204,8 +236,16 @@ async fn replicas_stay_equal_whatever_is_written() {
     let sent = |fuzzer: &Fuzzer| fuzzer.statements.load(Ordering::Relaxed);
     let done = |fuzzer: &Fuzzer| begin.elapsed() >= time || sent(fuzzer) >= limit;
     loop {
+        // In a quiet round the node that is started again is the only one to compile anything.
+        let quiet =
+            chance.below(5) < 2 || matches!(Kind::only(), Some(Kind::Plans | Kind::Options));
+        if quiet {
+            let seconds = ROUND.as_secs_f64() * 0.6;
+            let fill = fuzzer.generator.lock().expect("no panic").begin_quiet(seconds);
+            fuzzer.nodes[0].execute_batch(fill.statements).await.expect("the table for plans");
+        }
         fuzzer.write_until(Instant::now() + ROUND.mul_f64(0.5), limit).await;
-        if chance.one_in(2) {
+        if quiet || chance.one_in(2) {
             // It misses some entries, and then applies them in batches of its own.
             if let Some(child) = fuzzer.child.take() {
                 child.kill();
@@ -216,7 +256,13 @@ async fn replicas_stay_equal_whatever_is_written() {
             let zone = chance.pick(&["JST-9", "EST5EDT,M3.2.0,M11.1.0", "NPT-5:45"]);
             fuzzer.child = Some(start_child(zone));
         }
+        if chance.one_in(4) {
+            // It compiles everything anew, and reads what else it knows from the file.
+            fuzzer.nodes[1].close().await.expect("a node closes");
+            fuzzer.nodes[1] = open_second().await;
+        }
         fuzzer.write_until(Instant::now() + ROUND.mul_f64(0.5), limit).await;
+        fuzzer.generator.lock().expect("no panic").end_quiet();
         fuzzer.compare().await;
         comparisons += 1;
         let half = begin.elapsed() >= time / 2 || sent(&fuzzer) >= limit / 2;

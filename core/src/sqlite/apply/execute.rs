@@ -147,6 +147,8 @@ fn step_all(
     let user = UserStatement::begin(keyword);
     let fail = |error: rusqlite::Error| explain(&user, without_offset(role, error));
 
+    // From compiling on: what ANALYZE compiles without samples does not count the rows that it would
+    // run over with them.
     let _sampling = (role == Role::Writer && keyword.eq_ignore_ascii_case("ANALYZE"))
         .then(|| Sampling::begin(conn));
     let mut prepared = compile(conn, sql, role, &user)?;

@@ -60,8 +60,8 @@ pub(crate) struct Writer {
     pub(in crate::sqlite) conn: Option<Connection>,
     pub(in crate::sqlite) recent: Recent,
     pub(in crate::sqlite) applied: Applied,
-    /// The planner's statistics in memory may not be those of the file: the next command begins
-    /// with reading them anew.
+    /// The planner's statistics in memory, or the options of a full-text index, may not be those of
+    /// the file: the next command begins with reading the schema anew.
     pub(in crate::sqlite) stale_statistics: bool,
     /// There may be virtual tables. They write what they hold back at each savepoint, so there must
     /// be one for each command.
@@ -158,6 +158,8 @@ impl Writer {
 
     /// `entries` were rolled back: what the planner made of them is not.
     fn check_statistics(&mut self, entries: &[Entry]) -> Result<()> {
+        // See `command`.
+        self.stale_statistics |= self.virtual_tables;
         let conn = connection(&self.conn)?;
         for command in entries.iter().flat_map(Entry::commands) {
             self.stale_statistics |= analyze::may_have_changed(conn, &command.statements)?;
@@ -258,6 +260,8 @@ impl Writer {
             None => running.unprotected()?,
         };
         if let Outcome::Done(result) = &outcome {
+            // FTS5 keeps some options of its tables in memory, where no rollback reaches them.
+            self.stale_statistics |= self.virtual_tables && result.is_err();
             self.recent.record(index, &identity, result);
         }
         Ok(outcome)

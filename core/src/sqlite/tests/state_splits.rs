@@ -224,3 +224,34 @@ fn a_rolled_back_analyze_creates_no_statistics() {
     assert!(apart.query("SELECT 1 FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'").is_empty());
     same(&apart, &together);
 }
+
+/// FTS5 keeps some options in memory too, and a rollback does not bring back what they were.
+#[test]
+fn options_of_a_full_text_index_end_with_the_command_that_failed() {
+    let set = |option: &str| format!("INSERT INTO words(words, rank) VALUES ({option})");
+    let (rank, deletes) = (set("'rank', 'bm25(100.0)'"), set("'secure-delete', 1"));
+    let fill = "INSERT INTO words WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 900) \
+         SELECT 'common a' || i % 10 FROM n";
+    let log = [
+        entry(1, vec![command(100, 1, 0, SCHEMA)]),
+        entry(2, vec![command(5, 1, 0, &[fill, "INSERT INTO words(words) VALUES ('optimize')"])]),
+        entry(3, vec![command(6, 1, 0, &[&rank, "SELECT json('x')"])]),
+        entry(
+            4,
+            vec![command(7, 1, 0, &[&deletes, "INSERT OR ROLLBACK INTO t(id) VALUES (1), (1)"])],
+        ),
+        entry(
+            5,
+            vec![command(8, 1, 0, &["INSERT INTO log(what) SELECT rank FROM words('a1') LIMIT 3"])],
+        ),
+        entry(6, vec![command(9, 1, 0, &["DELETE FROM words WHERE rowid = 500"])]),
+    ];
+    let mut stays = Replica::with_limits(LIMITS);
+    let mut restarts = Replica::with_limits(LIMITS);
+    for entry in &log {
+        stays.writer.apply(vec![entry.clone()]).unwrap();
+        restarts.writer.apply(vec![entry.clone()]).unwrap();
+        restarts = restarts.reopen();
+    }
+    same(&stays, &restarts);
+}
