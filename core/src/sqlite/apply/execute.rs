@@ -11,10 +11,12 @@ use crate::error::{Error, ErrorKind};
 use crate::sqlite::apply::budget::Budget;
 use crate::sqlite::determinism::authorizer::{self, Questions, Role, UserStatement};
 use crate::sqlite::determinism::planner::Sampling;
-use crate::sqlite::determinism::{analyze, clock_vfs, context, names};
+use crate::sqlite::determinism::{analyze, clock_vfs, context, names, shadow};
 pub(crate) use crate::sqlite::error::Failure;
 use crate::sqlite::memory::{self, Allowance};
 use crate::sqlite::storage::disk_full;
+#[cfg(unix)]
+use crate::sqlite::storage::temporary::TemporaryFiles;
 use crate::sqlite::text;
 use crate::sqlite::{error, internal};
 use crate::statement::{Params, Rows, Statement};
@@ -41,6 +43,10 @@ const VALUE_SIZE: usize = 32;
 /// What compiling one statement may ask the authorizer, beside once for each byte of its text: each
 /// table, column and function that it reads, also within views and triggers.
 const MOST_QUESTIONS: usize = 20_000;
+
+/// A read that finds less than this of its thread's stack left, in bytes, gets one of its own.
+const STACK: usize = 1 << 20;
+const NEW_STACK: usize = 4 << 20;
 
 /// Texts longer than this are compiled each time: 256 of them would be too much memory.
 const CACHED_SQL: usize = 16 << 10;
@@ -100,7 +106,10 @@ pub(crate) fn run(
 /// # Errors
 /// Also [`ErrorKind::Forbidden`] where the statement writes.
 pub(in crate::sqlite) fn read(conn: &Connection, statement: &Statement) -> Result<Rows, Failure> {
-    step_all(conn, statement, Role::Reader, RESULT_LIMIT).map(|(rows, _)| rows)
+    // The thread may be anybody's. What SQLite needs at most follows from its limits on depth.
+    stacker::maybe_grow(STACK, NEW_STACK, || {
+        step_all(conn, statement, Role::Reader, RESULT_LIMIT).map(|(rows, _)| rows)
+    })
 }
 
 /// Makes `last_insert_rowid()` 0, and `changes()` too where somebody may ask for it, as on a fresh
@@ -167,6 +176,8 @@ fn step_all(
         Err(BindError::Sqlite(error)) => return Err(fail(error)),
     }
     let _allowance = Allowance::running(role == Role::Writer);
+    #[cfg(unix)]
+    let _temporary = TemporaryFiles::of(conn);
     if role == Role::Writer && analyze::is_of_all_tables(sql) {
         user.pause();
         analyze::all_tables(conn).map_err(fail)?;
@@ -203,7 +214,11 @@ fn step_all(
     }
     if role == Role::Writer {
         user.pause();
-        if let Some(error) = names::check(conn, &user, &columns).map_err(Failure::Node)? {
+        let mut refusal = names::check(conn, &user, &columns).map_err(Failure::Node)?;
+        if refusal.is_none() && analyze::changes(statement) {
+            refusal = shadow::check(conn).map_err(Failure::Node)?;
+        }
+        if let Some(error) = refusal {
             return Err(Failure::Statement(error));
         }
     }
@@ -453,6 +468,9 @@ fn check_text(sql: &str, keyword: &str, role: Role) -> Result<(), Error> {
     }
     if keyword.eq_ignore_ascii_case("VACUUM") {
         return Err(authorizer::vacuum());
+    }
+    if role == Role::Writer && keyword.eq_ignore_ascii_case("EXPLAIN") {
+        return Err(authorizer::explain_in_write());
     }
     // A foreign key or a new name that refers to our tables is nothing that the authorizer sees.
     if role == Role::Writer

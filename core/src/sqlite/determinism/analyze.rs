@@ -50,7 +50,7 @@ pub(in crate::sqlite) fn all_tables(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Whether `statement` may change the schema or the statistics.
-fn changes(statement: &Statement) -> bool {
+pub(in crate::sqlite) fn changes(statement: &Statement) -> bool {
     let keyword = first_keyword(&statement.sql);
     CHANGING.iter().any(|word| keyword.eq_ignore_ascii_case(word))
 }

@@ -302,6 +302,15 @@ pub(in crate::sqlite) fn vacuum() -> Error {
     .into_error()
 }
 
+/// The refusal of EXPLAIN in a write.
+pub(in crate::sqlite) fn explain_in_write() -> Error {
+    Denial(
+        "FORBIDDEN_STATEMENT",
+        "EXPLAIN only looks, and what it shows belongs to one node: send it with query()".into(),
+    )
+    .into_error()
+}
+
 /// The refusal of BEGIN and its like.
 pub(in crate::sqlite) fn transaction_control() -> Error {
     transaction_control_denial().into_error()

@@ -13,6 +13,8 @@ use crate::error::{Error, ErrorKind};
 use crate::sqlite::database;
 use crate::sqlite::determinism::context;
 use crate::sqlite::memory;
+#[cfg(unix)]
+use crate::sqlite::storage::temporary;
 use crate::sqlite::storage::{disk_full, new_names};
 
 const NAME: &CStr = c"quorumlite";
@@ -94,7 +96,7 @@ unsafe extern "C" fn open(
     unsafe {
         let Some(open) = (**default).xOpen else { return ffi::SQLITE_CANTOPEN };
         let folder = new_names::folder_of_new(name, flags);
-        let code = open(vfs, name, file, flags, flags_out);
+        let code = open_named(name, |name| open(vfs, name, file, flags, flags_out));
         if code != ffi::SQLITE_OK {
             return code;
         }
@@ -113,6 +115,23 @@ unsafe extern "C" fn open(
         disk_full::watch(file, flags & ffi::SQLITE_OPEN_WAL != 0);
         ffi::SQLITE_OK
     }
+}
+
+/// Temporary files have no name.
+#[cfg(unix)]
+fn open_named(
+    name: ffi::sqlite3_filename,
+    open: impl FnOnce(ffi::sqlite3_filename) -> c_int,
+) -> c_int {
+    if name.is_null() { temporary::open(open) } else { open(name) }
+}
+
+#[cfg(not(unix))]
+fn open_named(
+    name: ffi::sqlite3_filename,
+    open: impl FnOnce(ffi::sqlite3_filename) -> c_int,
+) -> c_int {
+    open(name)
 }
 
 fn command_time() -> Option<i64> {

@@ -96,19 +96,17 @@ fn is_internal(column: &str) -> String {
 
 struct Table {
     name: String,
-    without_rowid: bool,
 }
 
+/// Not by `pragma_table_list`, which compiles every view that there is.
 fn tables(conn: &Connection) -> rusqlite::Result<Vec<Table>> {
     let sql = format!(
-        "SELECT name, wr FROM pragma_table_list \
-         WHERE schema = 'main' AND type IN ('table', 'shadow') AND name <> 'sqlite_schema' \
-         AND NOT {} ORDER BY name",
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND NOT {} \
+         ORDER BY name",
         is_internal("name")
     );
     let mut statement = conn.prepare(&sql)?;
-    let rows = statement
-        .query_map([], |row| Ok(Table { name: row.get(0)?, without_rowid: row.get(1)? }))?;
+    let rows = statement.query_map([], |row| Ok(Table { name: row.get(0)? }))?;
     rows.collect()
 }
 
@@ -121,9 +119,11 @@ impl Table {
             .query_map([&self.name], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<Vec<(String, i64)>>>()?;
         let visible = |name: &str| !columns.iter().any(|(c, _)| c.eq_ignore_ascii_case(name));
-        let rowid = ["rowid", "_rowid_", "oid"]
-            .into_iter()
-            .find(|name| !self.without_rowid && visible(name));
+        // A table WITHOUT ROWID has none by any name.
+        let rowid = ["rowid", "_rowid_", "oid"].into_iter().find(|name| {
+            let sql = format!("SELECT {name} FROM main.{}", quote(&self.name));
+            visible(name) && conn.prepare(&sql).is_ok()
+        });
         // 0: ordinary, 3: generated and stored.
         let stored = columns
             .iter()

@@ -12,4 +12,5 @@ pub(super) mod modules;
 pub(super) mod names;
 pub(super) mod planner;
 pub(super) mod precheck;
+pub(super) mod shadow;
 pub(super) mod strings;

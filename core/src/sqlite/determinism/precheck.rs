@@ -37,6 +37,9 @@ fn refusal(sql: &str) -> Option<Error> {
     if is(&["VACUUM"]) {
         return Some(authorizer::vacuum());
     }
+    if is(&["EXPLAIN"]) {
+        return Some(authorizer::explain_in_write());
+    }
     if let Err(error) = execute::only_statement(sql) {
         return Some(error);
     }

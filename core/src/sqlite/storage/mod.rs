@@ -6,4 +6,6 @@ pub(super) mod disk_full;
 pub(super) mod image;
 pub(super) mod install;
 pub(super) mod new_names;
+#[cfg(unix)]
+pub(super) mod temporary;
 pub(super) mod wal_writes;

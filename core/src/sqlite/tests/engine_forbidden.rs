@@ -53,6 +53,8 @@ fn writes_that_cannot_be_replicated_are_forbidden() {
         ("CREATE TABLE x(a REFERENCES _quorumlite_meta)", "FORBIDDEN_INTERNAL_TABLE"),
         ("CREATE INDEX x ON _quorumlite_meta(value)", "FORBIDDEN_INTERNAL_TABLE"),
         ("INSERT INTO t SELECT value FROM _quorumlite_meta", "FORBIDDEN_INTERNAL_TABLE"),
+        ("EXPLAIN SELECT * FROM t", "FORBIDDEN_STATEMENT"),
+        ("explain query plan INSERT INTO t VALUES (1)", "FORBIDDEN_STATEMENT"),
         ("CREATE VIRTUAL TABLE x USING dbstat", "FORBIDDEN_MODULE"),
         ("CREATE VIRTUAL TABLE x USING no_such", "FORBIDDEN_MODULE"),
         ("CREATE VIRTUAL TABLE x USING fts3(a)", "FORBIDDEN_MODULE"),
@@ -133,7 +135,6 @@ fn what_sqlite_does_itself_is_allowed() {
         "PRAGMA defer_foreign_keys = ON",
         "PRAGMA user_version = 7",
         "PRAGMA application_id = 9",
-        "EXPLAIN QUERY PLAN SELECT * FROM u WHERE a = 1",
         "DROP TRIGGER tt",
         "DROP VIEW v",
         "DROP INDEX ta",
@@ -245,4 +246,78 @@ fn a_trigger_that_drop_fires_has_no_exceptions() {
     engine.refused(sql);
     engine.conn.execute_batch("ROLLBACK TO a; RELEASE a").unwrap();
     engine.run("DROP TABLE parent");
+}
+
+/// Each of these once ended every node, in the statement itself or at the next savepoint.
+#[test]
+fn nothing_hangs_on_the_tables_of_a_virtual_table() {
+    let engine = Engine::new();
+    engine.run("CREATE VIRTUAL TABLE docs USING fts5(body)");
+    engine.run("CREATE VIRTUAL TABLE boxes USING rtree(id, x0, x1)");
+    engine.run("CREATE TABLE bare_content(a)");
+    engine.run("CREATE TRIGGER bare AFTER INSERT ON bare_content BEGIN SELECT 1; END");
+    engine.run("CREATE TABLE child(x REFERENCES later_data(id))");
+    engine.run("CREATE TABLE other(a)");
+    engine.run("CREATE INDEX other_a ON other(a)");
+    for sql in [
+        "CREATE INDEX u ON docs_data(CASE WHEN id > 100 THEN json('x') END)",
+        "CREATE UNIQUE INDEX u ON DOCS_IDX(term)",
+        "CREATE INDEX u ON boxes_node(data)",
+        "CREATE TRIGGER x AFTER INSERT ON docs_data BEGIN SELECT RAISE(FAIL, 'x'); END",
+        "CREATE TABLE c(x REFERENCES docs_data(id))",
+        "CREATE TABLE c(x REFERENCES Docs_Content ON DELETE CASCADE)",
+        "ALTER TABLE other ADD COLUMN b REFERENCES boxes_rowid",
+        "CREATE VIRTUAL TABLE later USING fts5(a)",
+        "CREATE VIRTUAL TABLE bare USING fts5(a, content='')",
+        "ALTER TABLE docs RENAME TO later",
+        "ALTER TABLE other RENAME TO docs_node",
+    ] {
+        engine.conn.execute_batch("SAVEPOINT a").unwrap();
+        let error = engine.refused(sql);
+        let refused_by = ["FORBIDDEN_SHADOW_TABLE", "SQLITE_ERROR"];
+        assert!(refused_by.contains(&error.code()), "{sql}: {error:?}");
+        engine.conn.execute_batch("ROLLBACK TO a; RELEASE a").unwrap();
+    }
+    engine.run("INSERT INTO docs VALUES ('one two')");
+    engine.run("INSERT INTO boxes VALUES (1, 0, 1)");
+    engine.run("CREATE TABLE docs_stat(id INTEGER PRIMARY KEY, n REFERENCES other)");
+    engine.run("CREATE INDEX stat_n ON docs_stat(n)");
+}
+
+/// A read-only root has no folder for temporary files.
+#[test]
+fn temporary_files_lie_beside_the_database() {
+    let engine = Engine::new();
+    engine.run("CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE)");
+    engine.run(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 30000) \
+         INSERT INTO t SELECT i, hex(randomblob(100)) FROM n",
+    );
+    // SQLite asks for its folder each time; this test's other threads do not need one.
+    let statements =
+        ["UPDATE t SET a = a || 'x'", "INSERT INTO t(a) SELECT a || 'y' FROM t ORDER BY a"];
+    let child = std::env::var_os("QUORUMLITE_NO_TEMPORARY").is_some();
+    if child {
+        engine.conn.execute_batch("BEGIN; SAVEPOINT s").unwrap();
+        for sql in statements {
+            engine.run(sql);
+        }
+        let sql = "SELECT count(*) FROM (SELECT a FROM t ORDER BY a || 'z' LIMIT 100000)";
+        execute::read(&engine.reader(), &sql.into()).unwrap();
+        return;
+    }
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["temporary_files_lie_beside_the_database", "--test-threads=1"])
+        .env("QUORUMLITE_NO_TEMPORARY", "1")
+        .env("SQLITE_TMPDIR", "/nowhere")
+        .env("TMPDIR", engine.path.parent().unwrap())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let left: Vec<_> = std::fs::read_dir(engine.path.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("temporary") || name.contains("etilqs"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
