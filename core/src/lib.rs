@@ -66,7 +66,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use node::{Node, ReadOptions, WriteOptions};
 pub use recover::{Recovery, recover_lost_quorum};
 pub use statement::{ExecuteResult, Params, Row, Rows, Statement};
-pub use status::{ContentHash, Member, SnapshotProgress, Status};
+pub use status::{ContentHash, Halted, Member, SnapshotProgress, Status};
 pub use value::Value;
 
 /// Compiles the programs of the guide.

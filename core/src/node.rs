@@ -286,6 +286,7 @@ impl Node {
             checked_index: found.checked_index,
             divergence: found.divergence,
             last_refusal: core.last_refusal(),
+            halted: database.halted(),
             snapshot: core.consensus.snapshot_progress(),
             members,
         })
@@ -328,6 +329,43 @@ impl Node {
         let index = self.core()?.remove_on_leader(node_id, self.deadline(timeout)).await?;
         self.saw(index);
         Ok(())
+    }
+
+    /// Takes back the commands of the log entry at `index`, which no node could apply: every node
+    /// skips them, and whoever sent them gets the error `COMMAND_VOIDED`. The decision is replicated;
+    /// it may be asked for on any node, and needs a majority of the voters. Returns when this node has
+    /// gone on beyond it.
+    ///
+    /// `index` is what [`Status::halted`] says. A member that has applied the entry all the same will
+    /// differ from the others and stop: so this is refused while the leader, or any member that
+    /// answers, has applied it, or none has halted there. `force` leaves out what the other members
+    /// say.
+    ///
+    /// # Errors
+    /// `Config` (`CONFIG_VOID`) where it is refused, `Unavailable` or `Timeout` without a quorum.
+    pub async fn void_command(
+        &self,
+        index: u64,
+        force: bool,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let deadline = self.deadline(timeout);
+        let core = self.core()?;
+        let at = core.void_on_leader(index, force, deadline).await?;
+        core.wait_applied(at, deadline).await?;
+        self.saw(at);
+        Ok(())
+    }
+
+    /// Tries the command before which this node has halted once more, on this node alone, and goes on
+    /// if it gets over it: when what ended the process came from outside or is mended (more memory,
+    /// say). If it ends the process again, the node opens halted again. Does nothing on a node that
+    /// has not halted.
+    ///
+    /// # Errors
+    /// The error that stops the node where it has to stop again; `Timeout`.
+    pub async fn retry_apply(&self, timeout: Option<Duration>) -> Result<()> {
+        self.core()?.retry_apply(self.deadline(timeout)).await
     }
 
     /// A hash of the local database's content, and the applied index that it belongs to. Two nodes

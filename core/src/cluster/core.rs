@@ -14,6 +14,7 @@ use super::identity::Identity;
 use super::join::Wanted;
 use super::replica_check::{self, ReplicaCheck};
 use super::router::Router;
+use super::void;
 use crate::config::{Config, Role, split_address};
 use crate::consensus::{Consensus, ReadBarrier};
 use crate::error::{Error, ErrorKind, Result};
@@ -125,6 +126,7 @@ impl ClusterCore {
         match entered {
             Ok(()) => {
                 replica_check::start(&core, config.check_interval);
+                void::start(&core);
                 Ok(core)
             }
             Err(e) => {
@@ -210,7 +212,7 @@ impl ClusterCore {
         if !self.is_member_as(wanted) {
             return self.join(wanted, deadline).await;
         }
-        self.wait_applied(self.consensus.commit_index(), deadline).await?;
+        self.wait_caught_up(self.consensus.commit_index(), deadline).await?;
         let patience = deadline.min(Instant::now() + RESTART_WAIT);
         if self.wait_in_touch(patience).await? {
             return Ok(());
@@ -243,7 +245,7 @@ impl ClusterCore {
     async fn wait_ready(&self, deadline: Instant) -> Result<()> {
         self.wait_for_leader(deadline).await?;
         let index = self.read_index(deadline).await?;
-        self.wait_applied(index, deadline).await
+        self.wait_caught_up(index, deadline).await
     }
 
     /// Waits until some node leads, and returns its id.
@@ -265,11 +267,26 @@ impl ClusterCore {
         }
     }
 
+    /// As [`ClusterCore::wait_applied`], for a node that is to open: also one that has stopped applying
+    /// can serve reads.
+    pub(super) async fn wait_caught_up(&self, index: u64, deadline: Instant) -> Result<()> {
+        match self.wait_applied(index, deadline).await {
+            Err(e) if e.code() == "APPLY_HALTED" => {
+                tracing::error!(error = %e, "opened without applying a command");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// Waits until this node's database has applied `index`.
     pub(crate) async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<()> {
         let mut applied = self.consensus.applied();
         if *applied.borrow() >= index {
             return Ok(());
+        }
+        if let Some(halted) = self.consensus.database().halted().filter(|h| h.index <= index) {
+            return Err(halted.error());
         }
         let at = tokio::time::Instant::from_std(deadline);
         match tokio::time::timeout_at(at, applied.wait_for(|i| *i >= index)).await {

@@ -47,7 +47,7 @@ impl ClusterCore {
         loop {
             for address in self.candidates(wanted) {
                 match self.join_via(&address, wanted, deadline).await {
-                    Ok(index) => return self.wait_applied(index, deadline).await,
+                    Ok(index) => return self.wait_caught_up(index, deadline).await,
                     Err(e) if matches!(e.kind(), ErrorKind::Forbidden | ErrorKind::Config) => {
                         return Err(e.context(format!("cannot join through {address}")));
                     }

@@ -10,6 +10,7 @@ mod members;
 mod registry;
 mod replica_check;
 mod router;
+mod void;
 
 pub(crate) use self::core::{ClusterCore, canonical, new_cluster_id};
 pub(crate) use directory::{DataDirectory, StoredIdentity, hex};

@@ -4,6 +4,7 @@
 pub(crate) mod codec;
 #[cfg(test)]
 mod fuzz;
+mod held_back;
 mod incoming;
 mod log_store;
 mod maintenance;

@@ -8,6 +8,7 @@ mod determinism;
 mod error;
 mod internal;
 mod memory;
+mod preflight;
 mod read;
 mod storage;
 mod text;
@@ -16,6 +17,8 @@ mod text;
 mod tests;
 
 pub(crate) use apply::command::{Command, CommandResult};
+pub(crate) use apply::execute::too_complex;
+pub(crate) use apply::halt::{ApplyPace, halted_in};
 pub(crate) use apply::meta::{Applied, Position};
 pub(crate) use apply::writer::{Entry, EntryKind, Writer};
 pub(crate) use database::Database;
