@@ -107,6 +107,7 @@ impl ClusterCore {
         if let Some(e) = self.stopped() {
             return Err(e);
         }
+        let Some(halted) = self.consensus.database().halted() else { return Ok(()) };
         let at = tokio::time::Instant::from_std(deadline);
         tokio::time::timeout_at(at, self.consensus.retry_apply()).await.unwrap_or_else(|_| {
             Err(Error::new(
@@ -114,7 +115,9 @@ impl ClusterCore {
                 "TIMEOUT",
                 "what was held back is still being applied: status() shows how far it is",
             ))
-        })
+        })?;
+        // Right after opening Raft may not have handed the entry over yet.
+        self.wait_applied(halted.index, deadline).await
     }
 
     /// Hands the leadership to a voter that has applied what this node has not.
