@@ -163,6 +163,7 @@ internal fun status(s: io.quorumlite.ffi.Status): Status =
         lastRefusal = s.lastRefusal,
         checkedIndex = s.checkedIndex.toLong(),
         divergence = s.divergence,
+        halted = s.halted?.let { Halted(it.index.toLong(), it.attempts.toInt(), it.reason) },
         snapshot =
             s.snapshot?.let {
                 SnapshotProgress(

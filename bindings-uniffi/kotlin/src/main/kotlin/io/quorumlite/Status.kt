@@ -34,6 +34,7 @@ public data class Member(
  *   0 for never.
  * @property divergence the first difference between replicas that was found; see
  *   [Config.checkInterval].
+ * @property halted where this node has stopped applying, if it has; see [Node.voidCommand].
  * @property snapshot the snapshot that this node receives, or the last one; `null` where it received none
  *   since it was opened.
  * @property members all members; `reachable` and `appliedIndex` are known only of this node, ask
@@ -56,9 +57,19 @@ public data class Status(
     val lastRefusal: String?,
     val checkedIndex: Long,
     val divergence: String?,
+    val halted: Halted?,
     val snapshot: SnapshotProgress?,
     val members: List<Member>,
 )
+
+/**
+ * A command that this node does not apply any more, nor anything after it.
+ *
+ * @property index the index of its entry in the log.
+ * @property attempts how often it was tried.
+ * @property reason what came of it.
+ */
+public data class Halted(val index: Long, val attempts: Int, val reason: String)
 
 /**
  * How far the reception of a snapshot is.
