@@ -96,6 +96,10 @@ export interface Status {
   checkedIndex: number;
   /** The first difference between replicas that was found; see the option `checkInterval`. */
   divergence: string | null;
+  /** What log entries mean to this node; members replicate only where this is equal. */
+  applyLevel: number;
+  /** Of all else that decides what a write does: SQLite, functions, limits, the platform. */
+  fingerprint: string;
   /** Where this node has stopped applying, if it has; see `Node.voidCommand`. */
   halted: Halted | null;
   /** The snapshot that this node receives, or the last one; `null` since it was opened. */

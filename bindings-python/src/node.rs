@@ -332,6 +332,8 @@ impl NativeNode {
         d.set_item("checked_index", s.checked_index)?;
         d.set_item("divergence", s.divergence)?;
         d.set_item("last_refusal", s.last_refusal)?;
+        d.set_item("apply_level", s.apply_level)?;
+        d.set_item("fingerprint", s.fingerprint)?;
         let snapshot = s.snapshot.map(|p| (p.total_bytes, p.present_bytes, p.received_bytes));
         let halted = s.halted.map(|h| (h.index, h.attempts, h.reason));
         Ok((d, members_to_py(py, &s.members)?, snapshot, halted))

@@ -64,6 +64,10 @@ pub struct Status {
     pub checked_index: u64,
     /// The first difference between replicas that was found.
     pub divergence: Option<String>,
+    /// What log entries mean to this node; members replicate only where this is equal.
+    pub apply_level: u32,
+    /// Of all else that decides what a write does: SQLite, functions, limits, the platform.
+    pub fingerprint: String,
     /// Where this node has stopped applying, if it has.
     pub halted: Option<Halted>,
     /// The snapshot that this node receives, or the last one; absent where it received none.
@@ -91,6 +95,8 @@ impl From<quorumlite::Status> for Status {
             last_refusal: s.last_refusal,
             checked_index: s.checked_index,
             divergence: s.divergence,
+            apply_level: s.apply_level,
+            fingerprint: s.fingerprint,
             halted: s.halted.map(Into::into),
             snapshot: s.snapshot.map(Into::into),
             members: s.members.into_iter().map(Into::into).collect(),

@@ -43,6 +43,12 @@
 //!
 //! A call that is cancelled (its future dropped) is not undone: a write may still be applied.
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "quorumlite needs a 64-bit target: SQLite computes differently with 32-bit pointers (full-text \
+     indexes are written at other rows), so the replicas of a cluster would differ"
+);
+
 mod check;
 mod cluster;
 mod config;

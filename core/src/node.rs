@@ -266,6 +266,7 @@ impl Node {
                 }
             })
             .collect();
+        let build = core.build();
         let found = core.replica_check.found();
         let role = members.iter().find(|m| m.node_id == core.node_id()).map(|m| m.role);
         Ok(Status {
@@ -286,6 +287,8 @@ impl Node {
             checked_index: found.checked_index,
             divergence: found.divergence,
             last_refusal: core.last_refusal(),
+            apply_level: build.apply_level,
+            fingerprint: build.fingerprint,
             halted: database.halted(),
             snapshot: core.consensus.snapshot_progress(),
             members,

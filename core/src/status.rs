@@ -41,6 +41,11 @@ pub struct Status {
     /// Why the last peer that was turned away at this node's port was turned away: another secret,
     /// another cluster, no TLS.
     pub last_refusal: Option<String>,
+    /// What entries of the log mean to this node. Members replicate only where this and `fingerprint`
+    /// are equal.
+    pub apply_level: u32,
+    /// 16 hexadecimal digits: of SQLite's version and options, the functions and limits, the platform.
+    pub fingerprint: String,
     /// Where this node has stopped applying, if it has. See [`Node::void_command`] and
     /// [`Node::retry_apply`](crate::Node::retry_apply).
     ///

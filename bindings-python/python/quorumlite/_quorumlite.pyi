@@ -48,6 +48,8 @@ class _StatusFields(TypedDict):
     checked_index: int
     divergence: str | None
     last_refusal: str | None
+    apply_level: int
+    fingerprint: str
 
 @type_check_only
 class _CheckFields(TypedDict):

@@ -85,6 +85,10 @@ class Status:
     """The first difference between replicas that was found; see the option ``check_interval``."""
     last_refusal: str | None
     """Why the last peer that was turned away at this node's port was turned away."""
+    apply_level: int
+    """What log entries mean to this node; members replicate only where this is equal."""
+    fingerprint: str
+    """Of all else that decides what a write does: SQLite, functions, limits, the platform."""
     halted: Halted | None
     """Where this node has stopped applying, if it has; see ``Node.void_command``."""
     snapshot: SnapshotProgress | None

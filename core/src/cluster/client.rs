@@ -200,6 +200,9 @@ impl ClusterCore {
 
     /// That there is no leader, and what it means.
     pub(crate) fn no_leader(&self) -> Error {
+        if let Some(refusal) = self.identity.build_refusal() {
+            return refusal;
+        }
         let voters: Vec<_> = self
             .consensus
             .members()

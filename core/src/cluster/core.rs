@@ -18,7 +18,7 @@ use super::void;
 use crate::config::{Config, Role, split_address};
 use crate::consensus::{Consensus, ReadBarrier};
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{Client, ClusterId, Local, Server, Tls};
+use crate::transport::{Build, Client, ClusterId, Local, Server, Tls};
 
 /// How long a member that starts again waits for a leader before `open` returns without one: when a
 /// whole cluster is started, somebody has to be the first. Calls wait by themselves.
@@ -338,6 +338,11 @@ impl ClusterCore {
         self.address.as_deref()
     }
 
+    /// What decides what commands do on this node.
+    pub(crate) fn build(&self) -> Build {
+        self.identity.build()
+    }
+
     /// Which peer was turned away last, and why.
     pub(crate) fn last_refusal(&self) -> Option<String> {
         let (peer, why, _) = self.server.as_ref()?.last_refusal()?;
@@ -407,7 +412,7 @@ fn load_identity(config: &Config, directory: &Arc<DataDirectory>) -> Result<Iden
             stored
         }
     };
-    Ok(Identity::new(stored, directory.clone()))
+    Ok(Identity::new(stored, directory.clone(), config.pretended_build.clone()))
 }
 
 /// A random id for a new cluster.

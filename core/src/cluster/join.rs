@@ -115,7 +115,7 @@ impl ClusterCore {
             .await
             .into_iter()
             .filter_map(|(address, hello)| Some((address, hello.err()?)))
-            .filter(|(_, e)| e.kind() == ErrorKind::Forbidden)
+            .filter(|(_, e)| e.kind() == ErrorKind::Forbidden && e.code() != "FORBIDDEN_VERSION")
             .collect();
         // A member that is of another cluster now was recovered without this node.
         let recovered = refusals.iter().position(|(_, e)| e.code() == "FORBIDDEN_CLUSTER");

@@ -50,6 +50,11 @@ const SWITCHES: &[(DbConfig, bool)] = &[
     (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
 ];
 
+/// The limits, for comparison with those of other builds.
+pub(in crate::sqlite) fn limits() -> String {
+    format!("{LIMITS:?} {SWITCHES:?}")
+}
+
 /// Opens the connection that applies commands, and creates the file if it is missing.
 ///
 /// WAL with `synchronous=NORMAL` and no checkpoints of SQLite's own (design: a power cut may rewind

@@ -44,6 +44,10 @@ public struct Status: Sendable, Hashable {
     public let checkedIndex: UInt64
     /// The first difference between replicas that was found; see `Config.checkInterval`.
     public let divergence: String?
+    /// What log entries mean to this node; members replicate only where this is equal.
+    public let applyLevel: UInt32
+    /// Of all else that decides what a write does: SQLite, functions, limits, the platform.
+    public let fingerprint: String
     /// Where this node has stopped applying, if it has; see `Node.voidCommand`.
     public let halted: Halted?
     /// The snapshot that this node receives, or the last one; nil since it was opened.
@@ -95,7 +99,8 @@ extension Status {
             commitIndex: s.commitIndex, appliedIndex: s.appliedIndex,
             durableIndex: s.durableIndex, purgedIndex: s.purgedIndex, logBytes: s.logBytes,
             address: s.address, lastRefusal: s.lastRefusal, checkedIndex: s.checkedIndex,
-            divergence: s.divergence, halted: s.halted.map { Halted($0) },
+            divergence: s.divergence, applyLevel: s.applyLevel, fingerprint: s.fingerprint,
+            halted: s.halted.map { Halted($0) },
             snapshot: s.snapshot.map { SnapshotProgress($0) },
             members: s.members.map { Member($0) })
     }

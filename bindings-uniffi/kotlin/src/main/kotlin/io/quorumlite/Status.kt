@@ -34,6 +34,9 @@ public data class Member(
  *   0 for never.
  * @property divergence the first difference between replicas that was found; see
  *   [Config.checkInterval].
+ * @property applyLevel what log entries mean to this node; members replicate only where this is equal.
+ * @property fingerprint of all else that decides what a write does: SQLite, functions, limits, the
+ *   platform.
  * @property halted where this node has stopped applying, if it has; see [Node.voidCommand].
  * @property snapshot the snapshot that this node receives, or the last one; `null` where it received none
  *   since it was opened.
@@ -57,6 +60,8 @@ public data class Status(
     val lastRefusal: String?,
     val checkedIndex: Long,
     val divergence: String?,
+    val applyLevel: Int,
+    val fingerprint: String,
     val halted: Halted?,
     val snapshot: SnapshotProgress?,
     val members: List<Member>,
