@@ -313,6 +313,22 @@ impl NativeNode {
     }
 
     #[napi]
+    pub fn reset_clock<'e>(
+        &self,
+        env: &'e Env,
+        timeout: Option<f64>,
+        cancel: Cancel<'_>,
+    ) -> Result<Object<'e>> {
+        let node = self.node.clone();
+        match seconds("timeout", timeout) {
+            Ok(timeout) => self.start(env, cancel, async move {
+                node.reset_clock(timeout).await.map(|()| Success::Done)
+            }),
+            Err(e) => ended(env, e),
+        }
+    }
+
+    #[napi]
     pub fn content_hash<'e>(&self, env: &'e Env, cancel: Cancel<'_>) -> Result<Object<'e>> {
         let node = self.node.clone();
         self.start(env, cancel, async move { node.content_hash().await.map(Success::Hash) })

@@ -84,6 +84,7 @@ export interface NativeNode {
   removeMember(nodeId: string, timeout: Seconds, cancel: Cancel): Pending<null>;
   voidCommand(index: number, force: boolean, timeout: Seconds, cancel: Cancel): Pending<null>;
   retryApply(timeout: Seconds, cancel: Cancel): Pending<null>;
+  resetClock(timeout: Seconds, cancel: Cancel): Pending<null>;
   contentHash(cancel: Cancel): Pending<ContentHash>;
   close(): Pending<null>;
 }

@@ -174,6 +174,12 @@ export class Node {
     await call(signal, (cancel) => this.#native.retryApply(timeout, cancel));
   }
 
+  /** Lets `CURRENT_TIMESTAMP` go back to the leader's clock, which it was ahead of. */
+  async resetClock(options?: CallOptions): Promise<void> {
+    const { timeout, signal } = callOptions(options, "resetClock");
+    await call(signal, (cancel) => this.#native.resetClock(timeout, cancel));
+  }
+
   /** Hashes the logical content of the local database: equal on nodes at the same index. */
   async contentHash(options?: SignalOptions): Promise<ContentHash> {
     const signal = signalOption(options, "contentHash");

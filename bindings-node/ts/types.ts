@@ -96,6 +96,8 @@ export interface Status {
   checkedIndex: number;
   /** The first difference between replicas that was found; see the option `checkInterval`. */
   divergence: string | null;
+  /** That the time of the last command is far ahead of this node's clock, where it is. */
+  clockWarning: string | null;
   /** What log entries mean to this node; members replicate only where this is equal. */
   applyLevel: number;
   /** Of all else that decides what a write does: SQLite, functions, limits, the platform. */

@@ -332,6 +332,7 @@ impl NativeNode {
         d.set_item("checked_index", s.checked_index)?;
         d.set_item("divergence", s.divergence)?;
         d.set_item("last_refusal", s.last_refusal)?;
+        d.set_item("clock_warning", s.clock_warning)?;
         d.set_item("apply_level", s.apply_level)?;
         d.set_item("fingerprint", s.fingerprint)?;
         let snapshot = s.snapshot.map(|p| (p.total_bytes, p.present_bytes, p.received_bytes));
@@ -397,6 +398,12 @@ impl NativeNode {
         let node = self.node(py)?;
         let timeout = convert::seconds("timeout", timeout)?;
         self.start(py, async move { node.retry_apply(timeout).await.map(|()| Success::Done) })
+    }
+
+    fn reset_clock(&self, py: Python<'_>, timeout: Any<'_, '_>) -> PyResult<Operation> {
+        let node = self.node(py)?;
+        let timeout = convert::seconds("timeout", timeout)?;
+        self.start(py, async move { node.reset_clock(timeout).await.map(|()| Success::Done) })
     }
 
     fn content_hash(&self, py: Python<'_>) -> PyResult<Operation> {

@@ -126,6 +126,12 @@ impl NativeNode {
         detachable(async move { node.retry_apply(timeout).await }).await
     }
 
+    /// Lets the time of commands go back to the leader's clock, which it was ahead of.
+    pub async fn reset_clock(&self, timeout: Option<f64>) -> Result<()> {
+        let (node, timeout) = (self.node.clone(), seconds("timeout", timeout)?);
+        detachable(async move { node.reset_clock(timeout).await }).await
+    }
+
     /// A hash of the local database's content, and the applied index that it belongs to.
     pub async fn content_hash(&self) -> Result<ContentHash> {
         let node = self.node.clone();

@@ -64,6 +64,8 @@ pub struct Status {
     pub checked_index: u64,
     /// The first difference between replicas that was found.
     pub divergence: Option<String>,
+    /// That the time of the last command is far ahead of this node's clock, where it is.
+    pub clock_warning: Option<String>,
     /// What log entries mean to this node; members replicate only where this is equal.
     pub apply_level: u32,
     /// Of all else that decides what a write does: SQLite, functions, limits, the platform.
@@ -95,6 +97,7 @@ impl From<quorumlite::Status> for Status {
             last_refusal: s.last_refusal,
             checked_index: s.checked_index,
             divergence: s.divergence,
+            clock_warning: s.clock_warning,
             apply_level: s.apply_level,
             fingerprint: s.fingerprint,
             halted: s.halted.map(Into::into),

@@ -139,6 +139,7 @@ pub struct Config {
     pub(crate) check_interval: Option<Duration>,
     pub(crate) transaction_entries: Option<usize>,
     pub(crate) pretended_build: Option<(u32, String)>,
+    pub(crate) pretended_clock_us: Option<i64>,
 }
 
 /// The longest accepted `timeout`, in seconds (a day).
@@ -162,6 +163,7 @@ impl Config {
             check_interval: None,
             transaction_entries: None,
             pretended_build: None,
+            pretended_clock_us: None,
         }
     }
 
@@ -271,6 +273,13 @@ impl Config {
     #[doc(hidden)]
     pub fn pretended_build(mut self, apply_level: u32, fingerprint: impl Into<String>) -> Self {
         self.pretended_build = Some((apply_level, fingerprint.into()));
+        self
+    }
+
+    /// How far this node's clock is ahead of the system's, in microseconds: for tests.
+    #[doc(hidden)]
+    pub fn pretended_clock_us(mut self, ahead: i64) -> Self {
+        self.pretended_clock_us = Some(ahead);
         self
     }
 

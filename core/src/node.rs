@@ -287,6 +287,7 @@ impl Node {
             checked_index: found.checked_index,
             divergence: found.divergence,
             last_refusal: core.last_refusal(),
+            clock_warning: core.consensus.clock_warning(),
             apply_level: build.apply_level,
             fingerprint: build.fingerprint,
             halted: database.halted(),
@@ -369,6 +370,22 @@ impl Node {
     /// The error that stops the node where it has to stop again; `Timeout`.
     pub async fn retry_apply(&self, timeout: Option<Duration>) -> Result<()> {
         self.core()?.retry_apply(self.deadline(timeout)).await
+    }
+
+    /// Lets the time of commands (`CURRENT_TIMESTAMP`, `uuid7()`) go back to the leader's clock, on all
+    /// nodes. It never goes back by itself, so a write under a clock that was far ahead makes it stand
+    /// still until then. May be called on any node; returns when this node has applied it.
+    ///
+    /// # Errors
+    /// `Config` (`CONFIG_CLOCK`) where the time is not ahead of the leader's clock; `Unavailable` or
+    /// `Timeout` without a quorum.
+    pub async fn reset_clock(&self, timeout: Option<Duration>) -> Result<()> {
+        let deadline = self.deadline(timeout);
+        let core = self.core()?;
+        let at = core.reset_clock_on_leader(deadline).await?;
+        core.wait_applied(at, deadline).await?;
+        self.saw(at);
+        Ok(())
     }
 
     /// A hash of the local database's content, and the applied index that it belongs to. Two nodes

@@ -79,6 +79,14 @@ pub(crate) struct VoidEntry {
     pub index: u64,
 }
 
+/// The body of an entry that sets the time of commands back.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct ClockEntry {
+    /// The leader's clock, microseconds since 1970.
+    #[prost(sint64, tag = "1")]
+    pub timestamp_us: i64,
+}
+
 /// Rows of a result, values in row order.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Rows {
@@ -447,6 +455,7 @@ pub(crate) enum Method {
     JoinVia = 36,
     ReplicaHash = 37,
     VoidCommand = 38,
+    ResetClock = 39,
 }
 
 impl Method {
@@ -472,6 +481,7 @@ impl Method {
             JoinVia,
             ReplicaHash,
             VoidCommand,
+            ResetClock,
         ]
         .into_iter()
         .find(|m| *m as u32 == n)

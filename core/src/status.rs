@@ -41,6 +41,9 @@ pub struct Status {
     /// Why the last peer that was turned away at this node's port was turned away: another secret,
     /// another cluster, no TLS.
     pub last_refusal: Option<String>,
+    /// That the time of the last command is more than ten minutes ahead of this node's clock, where it
+    /// is. See [`Node::reset_clock`](crate::Node::reset_clock).
+    pub clock_warning: Option<String>,
     /// What entries of the log mean to this node. Members replicate only where this and `fingerprint`
     /// are equal.
     pub apply_level: u32,

@@ -215,6 +215,10 @@ class Node:
         """Try the command before which this node has halted once more, on this node alone."""
         self._native.retry_apply(timeout).wait()
 
+    def reset_clock(self, *, timeout: float | None = None) -> None:
+        """Let ``CURRENT_TIMESTAMP`` go back to the leader's clock, which it was ahead of."""
+        self._native.reset_clock(timeout).wait()
+
     def content_hash(self) -> ContentHash:
         """Hash the logical content of the local database.
 

@@ -85,6 +85,8 @@ class Status:
     """The first difference between replicas that was found; see the option ``check_interval``."""
     last_refusal: str | None
     """Why the last peer that was turned away at this node's port was turned away."""
+    clock_warning: str | None
+    """That the time of the last command is far ahead of this node's clock, where it is."""
     apply_level: int
     """What log entries mean to this node; members replicate only where this is equal."""
     fingerprint: str

@@ -171,6 +171,10 @@ class AsyncNode:
         """Try the command before which this node has halted once more, on this node alone."""
         await _settle(self._native.retry_apply(timeout))
 
+    async def reset_clock(self, *, timeout: float | None = None) -> None:
+        """Let ``CURRENT_TIMESTAMP`` go back to the leader's clock, which it was ahead of."""
+        await _settle(self._native.reset_clock(timeout))
+
     async def content_hash(self) -> ContentHash:
         """Hash the logical content of the local database."""
         return ContentHash(*await _settle(self._native.content_hash()))

@@ -394,6 +394,13 @@ impl ClusterCore {
         self.member_change(deadline, Method::TransferLeadership, body, local).await.map(drop)
     }
 
+    /// Has the leader let the time of commands go back to its clock.
+    pub(crate) async fn reset_clock_on_leader(&self, deadline: Instant) -> Result<u64> {
+        let request = proto::BarrierRequest { timeout_ms: remaining_ms(deadline) };
+        let local = || self.consensus.reset_clock();
+        self.member_change(deadline, Method::ResetClock, codec::encode(&request), local).await
+    }
+
     pub(super) async fn member_change<Fut>(
         &self,
         deadline: Instant,

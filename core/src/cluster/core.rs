@@ -78,6 +78,7 @@ impl ClusterCore {
             &identity.node_id(),
             config.max_log_bytes,
             config.transaction_entries,
+            config.pretended_clock_us,
             client.clone(),
         )
         .await;

@@ -105,6 +105,10 @@ impl ClusterCore {
                 let hash = self.consensus.hashes().get(request.index).unwrap_or_default();
                 Ok(codec::encode(&proto::HashResponse { hash }))
             }
+            Method::ResetClock => {
+                let request: proto::BarrierRequest = codec::decode(body, "a reset of the clock")?;
+                member_response(within(request.timeout_ms, self.consensus.reset_clock()).await?)
+            }
             Method::VoidCommand => {
                 let request: proto::VoidRequest = codec::decode(body, "a decision to void")?;
                 let change = self.carry_out_void(request.index, request.force);

@@ -17,6 +17,7 @@ const ENTRY_BLANK: u8 = 0;
 const ENTRY_COMMANDS: u8 = 1;
 const ENTRY_MEMBERSHIP: u8 = 2;
 const ENTRY_VOID: u8 = 3;
+const ENTRY_CLOCK: u8 = 4;
 
 /// The error for bytes that do not decode.
 pub(crate) fn malformed(what: &str) -> Error {
@@ -133,7 +134,7 @@ pub(crate) fn payload_to_bytes(payload: &Payload) -> Bytes {
 pub(crate) fn payload_from_bytes(body: Bytes) -> Result<Payload> {
     match body.first() {
         Some(&ENTRY_BLANK) if body.len() == 1 => Ok(Payload::Blank),
-        Some(&(ENTRY_COMMANDS | ENTRY_VOID)) => Ok(Payload::Normal(EntryData(body))),
+        Some(&(ENTRY_COMMANDS | ENTRY_VOID | ENTRY_CLOCK)) => Ok(Payload::Normal(EntryData(body))),
         Some(&ENTRY_MEMBERSHIP) => {
             let message = decode(body.slice(1..), "a membership entry")?;
             Ok(Payload::Membership(membership_from_proto(message)?))
@@ -165,6 +166,24 @@ pub(crate) fn voided_by(data: &EntryData) -> Result<Option<u64>> {
         return Ok(None);
     }
     Ok(Some(decode::<proto::VoidEntry>(data.0.slice(1..), "an entry that voids another")?.index))
+}
+
+/// Encodes the entry that sets the time of commands back.
+pub(crate) fn clock_to_entry(timestamp_us: i64) -> EntryData {
+    let message = proto::ClockEntry { timestamp_us };
+    let mut out = BytesMut::with_capacity(1 + message.encoded_len());
+    out.put_u8(ENTRY_CLOCK);
+    put(&message, &mut out);
+    EntryData(out.freeze())
+}
+
+/// The time to which an entry sets the clock, if it is one that does.
+pub(crate) fn clock_in(data: &EntryData) -> Result<Option<i64>> {
+    if data.0.first() != Some(&ENTRY_CLOCK) {
+        return Ok(None);
+    }
+    let entry: proto::ClockEntry = decode(data.0.slice(1..), "an entry that sets the clock")?;
+    Ok(Some(entry.timestamp_us))
 }
 
 /// Whether an entry holds commands.

@@ -1,6 +1,7 @@
 //! Raft: the only folder that names openraft. The proposer puts many commands into one log entry,
 //! the state machine hands committed entries to SQLite, the read barrier makes reads linearizable.
 
+mod clock;
 pub(crate) mod codec;
 #[cfg(test)]
 mod fuzz;

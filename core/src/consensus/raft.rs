@@ -13,6 +13,7 @@ use openraft::{ChangeMembers, Instant as _, ReadPolicy, ServerState, SnapshotPol
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::clock::Clock;
 use super::codec;
 use super::incoming::Incoming;
 use super::log_store::LogStore;
@@ -49,6 +50,7 @@ pub(crate) struct Consensus {
     failure: watch::Receiver<Option<Error>>,
     hashes: ReplicaHashes,
     retries: Retries,
+    clock: Clock,
     service: RaftService,
     proposer: Proposer,
     maintenance: Maintenance,
@@ -86,6 +88,7 @@ impl Consensus {
         node_id: &str,
         max_log_bytes: u64,
         transaction_entries: Option<usize>,
+        clock_ahead_us: Option<i64>,
         client: Client,
     ) -> Result<Consensus> {
         let segment_bytes = (max_log_bytes / 4).min(LogOptions::default().segment_bytes);
@@ -131,8 +134,9 @@ impl Consensus {
             .metrics(|m| *m.membership_config.log_id() >= loaded, "the membership is loaded")
             .await
             .map_err(|e| start_failed(&e))?;
+        let clock = Clock::ahead_by(clock_ahead_us);
         let seed = getrandom::u64().map_err(|e| start_failed(&e))?;
-        let proposer = Proposer::start(raft.clone(), seed);
+        let proposer = Proposer::start(raft.clone(), seed, clock);
         let maintenance = Maintenance::start(
             raft.clone(),
             log.clone(),
@@ -151,6 +155,7 @@ impl Consensus {
             failure,
             hashes,
             retries,
+            clock,
             service,
             proposer,
             maintenance,
@@ -366,6 +371,30 @@ impl Consensus {
             Ok(response) => Ok(response.log_id.index),
             Err(e) => Err(self.write_error(e)),
         }
+    }
+
+    /// Lets the time of commands go back to this node's clock; only the leader can.
+    ///
+    /// # Errors
+    /// `Config` (`CONFIG_CLOCK`) where it is not ahead of it.
+    pub(crate) async fn reset_clock(&self) -> Result<u64> {
+        let now = self.clock.now_us();
+        if self.database.applied().timestamp_us <= now {
+            return Err(Error::config(
+                "CONFIG_CLOCK",
+                "the time of the last command is not ahead of the leader's clock: there is nothing to \
+                 reset. If that clock is wrong, mend it first, or let another node lead",
+            ));
+        }
+        match self.raft.client_write(codec::clock_to_entry(now)).await {
+            Ok(response) => Ok(response.log_id.index),
+            Err(e) => Err(self.write_error(e)),
+        }
+    }
+
+    /// What is strange about the time of the last command, if anything is.
+    pub(crate) fn clock_warning(&self) -> Option<String> {
+        self.clock.warning(self.database.applied().timestamp_us)
     }
 
     /// How many commands the entry at log index `index` holds; none where it holds something else,

@@ -101,7 +101,10 @@ fn read_all(
                 }
                 Ok(Payload::Normal(data)) => {
                     let checked = match codec::voided_by(&data) {
-                        Ok(None) => codec::batch_from_entry(data).map(drop),
+                        Ok(None) => match codec::clock_in(&data) {
+                            Ok(None) => codec::batch_from_entry(data).map(drop),
+                            other => other.map(drop),
+                        },
                         other => other.map(drop),
                     };
                     if let Err(e) = checked {

@@ -510,9 +510,10 @@ fn decode(entry: types::Entry) -> Result<(sqlite::Entry, bool)> {
         Payload::Membership(m) => {
             EntryKind::Membership(codec::encode(&codec::membership_to_proto(&m)))
         }
-        Payload::Normal(data) => match codec::voided_by(&data)? {
-            Some(index) => EntryKind::Void(index),
-            None => {
+        Payload::Normal(data) => match (codec::voided_by(&data)?, codec::clock_in(&data)?) {
+            (Some(index), _) => EntryKind::Void(index),
+            (None, Some(time)) => EntryKind::ResetClock(time),
+            (None, None) => {
                 let batch = codec::batch_from_entry(data)?;
                 check = batch.check_replicas;
                 EntryKind::Commands { timestamp_us: batch.timestamp_us, commands: batch.commands }

@@ -175,6 +175,11 @@ public final class Node: Sendable {
         try await detachable { [native] in try await native.retryApply(timeout: timeout) }
     }
 
+    /// Lets `CURRENT_TIMESTAMP` go back to the leader's clock, which it was ahead of.
+    public func resetClock(timeout: TimeInterval? = nil) async throws {
+        try await detachable { [native] in try await native.resetClock(timeout: timeout) }
+    }
+
     /// Hashes the logical content of the local database: equal on nodes at the same index.
     public func contentHash() async throws -> ContentHash {
         ContentHash(try await detachable { [native] in try await native.contentHash() })

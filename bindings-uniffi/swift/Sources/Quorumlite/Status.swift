@@ -44,6 +44,8 @@ public struct Status: Sendable, Hashable {
     public let checkedIndex: UInt64
     /// The first difference between replicas that was found; see `Config.checkInterval`.
     public let divergence: String?
+    /// That the time of the last command is far ahead of this node's clock, where it is.
+    public let clockWarning: String?
     /// What log entries mean to this node; members replicate only where this is equal.
     public let applyLevel: UInt32
     /// Of all else that decides what a write does: SQLite, functions, limits, the platform.
@@ -99,7 +101,8 @@ extension Status {
             commitIndex: s.commitIndex, appliedIndex: s.appliedIndex,
             durableIndex: s.durableIndex, purgedIndex: s.purgedIndex, logBytes: s.logBytes,
             address: s.address, lastRefusal: s.lastRefusal, checkedIndex: s.checkedIndex,
-            divergence: s.divergence, applyLevel: s.applyLevel, fingerprint: s.fingerprint,
+            divergence: s.divergence, clockWarning: s.clockWarning,
+            applyLevel: s.applyLevel, fingerprint: s.fingerprint,
             halted: s.halted.map { Halted($0) },
             snapshot: s.snapshot.map { SnapshotProgress($0) },
             members: s.members.map { Member($0) })

@@ -107,7 +107,8 @@ impl Applied {
             && position.is_none_or(|p| at.index > p.index)
         {
             position = Some(at);
-            timestamp_us = timestamp_us.max(time);
+            // Also where it is earlier: the clock may have been reset.
+            timestamp_us = time;
         }
         let voided = load_voided(conn)?;
         Ok(Applied { position, membership, timestamp_us, voided })

@@ -43,13 +43,18 @@ pub(crate) enum EntryKind {
     /// The commands of the entry with this index, which stands before it, were taken back: nobody
     /// has applied them.
     Void(u64),
+    /// The time of the commands after it begins here, whatever it was before.
+    ResetClock(i64),
 }
 
 impl Entry {
     fn commands(&self) -> &[Command] {
         match &self.kind {
             EntryKind::Commands { commands, .. } => commands,
-            EntryKind::Blank | EntryKind::Membership(_) | EntryKind::Void(_) => &[],
+            EntryKind::Blank
+            | EntryKind::Membership(_)
+            | EntryKind::Void(_)
+            | EntryKind::ResetClock(_) => &[],
         }
     }
 }
@@ -256,6 +261,7 @@ impl Writer {
                         }
                     }
                 }
+                EntryKind::ResetClock(time) => applied.timestamp_us = *time,
                 EntryKind::Void(index) => {
                     if !applied.voided.contains(index) {
                         return Err(applied_before(*index, at.index));

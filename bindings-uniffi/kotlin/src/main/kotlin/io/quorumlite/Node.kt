@@ -164,6 +164,13 @@ public class Node internal constructor(private val native: NativeNode) : AutoClo
         outcome { native.retryApply(seconds) }
     }
 
+    /** Lets `CURRENT_TIMESTAMP` go back to the leader's clock, which it was ahead of. */
+    public suspend fun resetClock(timeout: Duration? = null) {
+        val seconds = seconds(timeout, "timeout")
+        val native = open()
+        outcome { native.resetClock(seconds) }
+    }
+
     /** Hashes the logical content of the local database: equal on nodes at the same index. */
     public suspend fun contentHash(): ContentHash {
         val native = open()

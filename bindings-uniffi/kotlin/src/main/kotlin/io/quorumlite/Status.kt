@@ -34,6 +34,7 @@ public data class Member(
  *   0 for never.
  * @property divergence the first difference between replicas that was found; see
  *   [Config.checkInterval].
+ * @property clockWarning that the time of the last command is far ahead of this node's clock, where it is.
  * @property applyLevel what log entries mean to this node; members replicate only where this is equal.
  * @property fingerprint of all else that decides what a write does: SQLite, functions, limits, the
  *   platform.
@@ -60,6 +61,7 @@ public data class Status(
     val lastRefusal: String?,
     val checkedIndex: Long,
     val divergence: String?,
+    val clockWarning: String?,
     val applyLevel: Int,
     val fingerprint: String,
     val halted: Halted?,
