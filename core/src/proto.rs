@@ -218,6 +218,9 @@ pub(crate) struct PingResponse {
     /// The index before which the node has stopped applying; 0 where it has not.
     #[prost(uint64, tag = "3")]
     pub halted_index: u64,
+    /// Its wall clock, microseconds since 1970; 0 where it does not say.
+    #[prost(sint64, tag = "4")]
+    pub clock_us: i64,
 }
 
 /// What is the hash of your content at this applied index?

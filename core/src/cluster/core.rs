@@ -14,7 +14,7 @@ use super::identity::Identity;
 use super::join::Wanted;
 use super::replica_check::{self, ReplicaCheck};
 use super::router::Router;
-use super::void;
+use super::{clocks, void};
 use crate::config::{Config, Role, split_address};
 use crate::consensus::{Consensus, ReadBarrier};
 use crate::error::{Error, ErrorKind, Result};
@@ -128,6 +128,7 @@ impl ClusterCore {
             Ok(()) => {
                 replica_check::start(&core, config.check_interval);
                 void::start(&core);
+                clocks::start(&core);
                 Ok(core)
             }
             Err(e) => {

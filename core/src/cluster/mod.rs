@@ -2,6 +2,7 @@
 //! what is answered to other nodes.
 
 mod client;
+mod clocks;
 mod core;
 mod directory;
 mod identity;

@@ -97,8 +97,14 @@ impl ClusterCore {
             Method::Ping => {
                 let applied_index = self.consensus.database().applied_index();
                 let instance = self.identities.instance();
+                let clock_us = self.consensus.clock().now_us();
                 let halted_index = self.consensus.database().halted().map_or(0, |h| h.index);
-                Ok(codec::encode(&proto::PingResponse { applied_index, instance, halted_index }))
+                Ok(codec::encode(&proto::PingResponse {
+                    applied_index,
+                    instance,
+                    halted_index,
+                    clock_us,
+                }))
             }
             Method::ReplicaHash => {
                 let request: proto::HashRequest = codec::decode(body, "a hash request")?;

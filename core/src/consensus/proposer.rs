@@ -128,7 +128,7 @@ impl ProposerTask {
             replies.push(proposal.reply);
         }
         let entry = codec::batch_to_entry(&proto::CommandBatch {
-            timestamp_us: self.clock.now_us(),
+            timestamp_us: self.clock.stamp_us(),
             commands,
             check_replicas: false,
         });

@@ -136,7 +136,7 @@ impl Consensus {
             .map_err(|e| start_failed(&e))?;
         let clock = Clock::ahead_by(clock_ahead_us);
         let seed = getrandom::u64().map_err(|e| start_failed(&e))?;
-        let proposer = Proposer::start(raft.clone(), seed, clock);
+        let proposer = Proposer::start(raft.clone(), seed, clock.clone());
         let maintenance = Maintenance::start(
             raft.clone(),
             log.clone(),
@@ -378,7 +378,7 @@ impl Consensus {
     /// # Errors
     /// `Config` (`CONFIG_CLOCK`) where it is not ahead of it.
     pub(crate) async fn reset_clock(&self) -> Result<u64> {
-        let now = self.clock.now_us();
+        let now = self.clock.stamp_us();
         if self.database.applied().timestamp_us <= now {
             return Err(Error::config(
                 "CONFIG_CLOCK",
@@ -390,6 +390,11 @@ impl Consensus {
             Ok(response) => Ok(response.log_id.index),
             Err(e) => Err(self.write_error(e)),
         }
+    }
+
+    /// This node's wall clock.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// What is strange about the time of the last command, if anything is.
