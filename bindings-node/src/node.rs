@@ -279,6 +279,56 @@ impl NativeNode {
     }
 
     #[napi]
+    pub fn void_command<'e>(
+        &self,
+        env: &'e Env,
+        index: f64,
+        force: bool,
+        timeout: Option<f64>,
+        cancel: Cancel<'_>,
+    ) -> Result<Object<'e>> {
+        let node = self.node.clone();
+        match seconds("timeout", timeout) {
+            Ok(timeout) => self.start(env, cancel, async move {
+                node.void_command(index as u64, force, timeout).await.map(|()| Success::Done)
+            }),
+            Err(e) => ended(env, e),
+        }
+    }
+
+    #[napi]
+    pub fn retry_apply<'e>(
+        &self,
+        env: &'e Env,
+        timeout: Option<f64>,
+        cancel: Cancel<'_>,
+    ) -> Result<Object<'e>> {
+        let node = self.node.clone();
+        match seconds("timeout", timeout) {
+            Ok(timeout) => self.start(env, cancel, async move {
+                node.retry_apply(timeout).await.map(|()| Success::Done)
+            }),
+            Err(e) => ended(env, e),
+        }
+    }
+
+    #[napi]
+    pub fn reset_clock<'e>(
+        &self,
+        env: &'e Env,
+        timeout: Option<f64>,
+        cancel: Cancel<'_>,
+    ) -> Result<Object<'e>> {
+        let node = self.node.clone();
+        match seconds("timeout", timeout) {
+            Ok(timeout) => self.start(env, cancel, async move {
+                node.reset_clock(timeout).await.map(|()| Success::Done)
+            }),
+            Err(e) => ended(env, e),
+        }
+    }
+
+    #[napi]
     pub fn content_hash<'e>(&self, env: &'e Env, cancel: Cancel<'_>) -> Result<Object<'e>> {
         let node = self.node.clone();
         self.start(env, cancel, async move { node.content_hash().await.map(Success::Hash) })

@@ -170,6 +170,19 @@ pub(crate) fn status<'e>(env: &'e Env, s: &Status) -> Result<Object<'e>> {
     set_or_null(&mut o, "lastRefusal", s.last_refusal.as_deref())?;
     o.set("checkedIndex", s.checked_index as f64)?;
     set_or_null(&mut o, "divergence", s.divergence.as_deref())?;
+    set_or_null(&mut o, "clockWarning", s.clock_warning.as_deref())?;
+    o.set("applyLevel", s.apply_level)?;
+    o.set("fingerprint", s.fingerprint.as_str())?;
+    match &s.halted {
+        None => o.set("halted", Null)?,
+        Some(halted) => {
+            let mut h = Object::new(env)?;
+            h.set("index", halted.index as f64)?;
+            h.set("attempts", halted.attempts)?;
+            h.set("reason", halted.reason.as_str())?;
+            o.set("halted", h)?;
+        }
+    }
     match &s.snapshot {
         None => o.set("snapshot", Null)?,
         Some(progress) => {

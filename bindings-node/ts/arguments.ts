@@ -170,7 +170,7 @@ export function optional<T>(
   return v === undefined || v === null ? undefined : check(v, name);
 }
 
-function boolean(v: unknown, name: string): boolean {
+export function boolean(v: unknown, name: string): boolean {
   if (typeof v !== "boolean") {
     throw new TypeError(`${name} must be true or false, not ${describe(v)}`);
   }
@@ -203,6 +203,17 @@ function bytes(v: unknown, name: string): number {
   }
   if (!Number.isSafeInteger(v) || v < 0) {
     throw new RangeError(`${name} must be a whole number of bytes, not ${v}`);
+  }
+  return v;
+}
+
+/** An index in the log. */
+export function logIndex(v: unknown, name: string): number {
+  if (typeof v !== "number") {
+    throw new TypeError(`${name} must be an index in the log, not ${describe(v)}`);
+  }
+  if (!Number.isSafeInteger(v) || v < 0) {
+    throw new RangeError(`${name} must be an index in the log, a whole number, not ${v}`);
   }
   return v;
 }

@@ -82,6 +82,9 @@ export interface NativeNode {
   waitForLeader(timeout: Seconds, cancel: Cancel): Pending<string>;
   transferLeadership(nodeId: string, timeout: Seconds, cancel: Cancel): Pending<null>;
   removeMember(nodeId: string, timeout: Seconds, cancel: Cancel): Pending<null>;
+  voidCommand(index: number, force: boolean, timeout: Seconds, cancel: Cancel): Pending<null>;
+  retryApply(timeout: Seconds, cancel: Cancel): Pending<null>;
+  resetClock(timeout: Seconds, cancel: Cancel): Pending<null>;
   contentHash(cancel: Cancel): Pending<ContentHash>;
   close(): Pending<null>;
 }

@@ -17,6 +17,7 @@ import type {
   SignalOptions,
   Statement,
   Status,
+  VoidOptions,
 } from "./types.js";
 
 // Only this module can make a Node.
@@ -151,6 +152,32 @@ export class Node {
     const id = check.text(nodeId, "nodeId");
     const { timeout, signal } = callOptions(options, "removeMember");
     await call(signal, (cancel) => this.#native.removeMember(id, timeout, cancel));
+  }
+
+  /**
+   * Takes back, on all nodes, the commands at the log index of `status().halted`, which no node could
+   * apply. `force` leaves out what the other members say that they have applied. Returns when this
+   * node has gone on beyond it.
+   */
+  async voidCommand(index: number, options?: VoidOptions): Promise<void> {
+    const at = check.logIndex(index, "index");
+    const o = check.options(options, "voidCommand", ["force", "timeout", "signal"]);
+    const force = check.optional(o.force, "force", check.boolean) ?? false;
+    const timeout = check.seconds(o.timeout, "timeout");
+    const signal = check.signal(o.signal);
+    await call(signal, (cancel) => this.#native.voidCommand(at, force, timeout, cancel));
+  }
+
+  /** Tries the command before which this node has halted once more, on this node alone. */
+  async retryApply(options?: CallOptions): Promise<void> {
+    const { timeout, signal } = callOptions(options, "retryApply");
+    await call(signal, (cancel) => this.#native.retryApply(timeout, cancel));
+  }
+
+  /** Lets `CURRENT_TIMESTAMP` go back to the leader's clock, which it was ahead of. */
+  async resetClock(options?: CallOptions): Promise<void> {
+    const { timeout, signal } = callOptions(options, "resetClock");
+    await call(signal, (cancel) => this.#native.resetClock(timeout, cancel));
   }
 
   /** Hashes the logical content of the local database: equal on nodes at the same index. */

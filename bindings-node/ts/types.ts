@@ -96,10 +96,28 @@ export interface Status {
   checkedIndex: number;
   /** The first difference between replicas that was found; see the option `checkInterval`. */
   divergence: string | null;
+  /** That the time of the last command is far ahead of this node's clock, where it is. */
+  clockWarning: string | null;
+  /** What log entries mean to this node; members replicate only where this is equal. */
+  applyLevel: number;
+  /** Of all else that decides what a write does: SQLite, functions, limits, the platform. */
+  fingerprint: string;
+  /** Where this node has stopped applying, if it has; see `Node.voidCommand`. */
+  halted: Halted | null;
   /** The snapshot that this node receives, or the last one; `null` since it was opened. */
   snapshot: SnapshotProgress | null;
   /** `reachable` and `appliedIndex` are known only of this node; ask `members()` for the others. */
   members: Member[];
+}
+
+/** A command that this node does not apply any more, nor anything after it. */
+export interface Halted {
+  /** The index of its entry in the log. */
+  index: number;
+  /** How often it was tried. */
+  attempts: number;
+  /** What came of it. */
+  reason: string;
 }
 
 /** How far the reception of a snapshot is. */
@@ -222,6 +240,12 @@ export interface CallOptions {
   timeout?: number | undefined;
   /** Rejects the call at once with an `AbortError`. Aborted does not mean not written. */
   signal?: AbortSignal | undefined;
+}
+
+/** Options of `voidCommand`. */
+export interface VoidOptions extends CallOptions {
+  /** Whatever the other members say that they have applied. */
+  force?: boolean | undefined;
 }
 
 /** Options of calls without a deadline of their own. */

@@ -222,7 +222,8 @@ impl NativeNode {
     }
 }
 
-type StatusFields<'py> = (Bound<'py, PyDict>, Py<PyAny>, Option<(u64, u64, u64)>);
+type StatusFields<'py> =
+    (Bound<'py, PyDict>, Py<PyAny>, Option<(u64, u64, u64)>, Option<(u64, u32, String)>);
 
 #[pymethods]
 impl NativeNode {
@@ -309,8 +310,8 @@ impl NativeNode {
         }
     }
 
-    /// A dictionary with the fields of `quorumlite.Status`, one for each member, and the numbers of
-    /// `quorumlite.SnapshotProgress`.
+    /// A dictionary with the fields of `quorumlite.Status`, one for each member, the numbers of
+    /// `quorumlite.SnapshotProgress`, and the fields of `quorumlite.Halted`.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<StatusFields<'py>> {
         let node = self.node(py)?;
         let s = detached(py, self.handle.process, || node.status())?;
@@ -331,8 +332,12 @@ impl NativeNode {
         d.set_item("checked_index", s.checked_index)?;
         d.set_item("divergence", s.divergence)?;
         d.set_item("last_refusal", s.last_refusal)?;
+        d.set_item("clock_warning", s.clock_warning)?;
+        d.set_item("apply_level", s.apply_level)?;
+        d.set_item("fingerprint", s.fingerprint)?;
         let snapshot = s.snapshot.map(|p| (p.total_bytes, p.present_bytes, p.received_bytes));
-        Ok((d, members_to_py(py, &s.members)?, snapshot))
+        let halted = s.halted.map(|h| (h.index, h.attempts, h.reason));
+        Ok((d, members_to_py(py, &s.members)?, snapshot, halted))
     }
 
     fn members(&self, py: Python<'_>) -> PyResult<Operation> {
@@ -373,6 +378,32 @@ impl NativeNode {
             py,
             async move { node.remove_member(&id, timeout).await.map(|()| Success::Done) },
         )
+    }
+
+    fn void_command(
+        &self,
+        py: Python<'_>,
+        index: u64,
+        force: bool,
+        timeout: Any<'_, '_>,
+    ) -> PyResult<Operation> {
+        let node = self.node(py)?;
+        let timeout = convert::seconds("timeout", timeout)?;
+        self.start(py, async move {
+            node.void_command(index, force, timeout).await.map(|()| Success::Done)
+        })
+    }
+
+    fn retry_apply(&self, py: Python<'_>, timeout: Any<'_, '_>) -> PyResult<Operation> {
+        let node = self.node(py)?;
+        let timeout = convert::seconds("timeout", timeout)?;
+        self.start(py, async move { node.retry_apply(timeout).await.map(|()| Success::Done) })
+    }
+
+    fn reset_clock(&self, py: Python<'_>, timeout: Any<'_, '_>) -> PyResult<Operation> {
+        let node = self.node(py)?;
+        let timeout = convert::seconds("timeout", timeout)?;
+        self.start(py, async move { node.reset_clock(timeout).await.map(|()| Success::Done) })
     }
 
     fn content_hash(&self, py: Python<'_>) -> PyResult<Operation> {

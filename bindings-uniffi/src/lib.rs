@@ -20,7 +20,7 @@ pub use directory::{CheckReport, Finding, Recovery, check_directory, recover_los
 pub use error::{ErrorInfo, NativeError};
 pub use node::{NativeNode, open_node};
 pub use runtime::{close_all, open_nodes};
-pub use status::{ContentHash, Member, SnapshotProgress, Status};
+pub use status::{ContentHash, Halted, Member, SnapshotProgress, Status};
 pub use value::{ExecuteResult, Params, Rows, Statement, Value};
 
 uniffi::setup_scaffolding!();

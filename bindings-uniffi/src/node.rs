@@ -114,6 +114,24 @@ impl NativeNode {
         detachable(async move { node.remove_member(&node_id, timeout).await }).await
     }
 
+    /// Takes back, on all nodes, the commands at a log index that no node could apply.
+    pub async fn void_command(&self, index: u64, force: bool, timeout: Option<f64>) -> Result<()> {
+        let (node, timeout) = (self.node.clone(), seconds("timeout", timeout)?);
+        detachable(async move { node.void_command(index, force, timeout).await }).await
+    }
+
+    /// Tries the command before which this node has halted once more, on this node alone.
+    pub async fn retry_apply(&self, timeout: Option<f64>) -> Result<()> {
+        let (node, timeout) = (self.node.clone(), seconds("timeout", timeout)?);
+        detachable(async move { node.retry_apply(timeout).await }).await
+    }
+
+    /// Lets the time of commands go back to the leader's clock, which it was ahead of.
+    pub async fn reset_clock(&self, timeout: Option<f64>) -> Result<()> {
+        let (node, timeout) = (self.node.clone(), seconds("timeout", timeout)?);
+        detachable(async move { node.reset_clock(timeout).await }).await
+    }
+
     /// A hash of the local database's content, and the applied index that it belongs to.
     pub async fn content_hash(&self) -> Result<ContentHash> {
         let node = self.node.clone();

@@ -64,6 +64,14 @@ pub struct Status {
     pub checked_index: u64,
     /// The first difference between replicas that was found.
     pub divergence: Option<String>,
+    /// That the time of the last command is far ahead of this node's clock, where it is.
+    pub clock_warning: Option<String>,
+    /// What log entries mean to this node; members replicate only where this is equal.
+    pub apply_level: u32,
+    /// Of all else that decides what a write does: SQLite, functions, limits, the platform.
+    pub fingerprint: String,
+    /// Where this node has stopped applying, if it has.
+    pub halted: Option<Halted>,
     /// The snapshot that this node receives, or the last one; absent where it received none.
     pub snapshot: Option<SnapshotProgress>,
     /// All members; of the others, `members()` knows more.
@@ -89,9 +97,30 @@ impl From<quorumlite::Status> for Status {
             last_refusal: s.last_refusal,
             checked_index: s.checked_index,
             divergence: s.divergence,
+            clock_warning: s.clock_warning,
+            apply_level: s.apply_level,
+            fingerprint: s.fingerprint,
+            halted: s.halted.map(Into::into),
             snapshot: s.snapshot.map(Into::into),
             members: s.members.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+/// A command that this node does not apply any more, nor anything after it.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Halted {
+    /// The index of its entry in the log.
+    pub index: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What came of it.
+    pub reason: String,
+}
+
+impl From<quorumlite::Halted> for Halted {
+    fn from(h: quorumlite::Halted) -> Self {
+        Halted { index: h.index, attempts: h.attempts, reason: h.reason }
     }
 }
 

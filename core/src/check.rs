@@ -119,6 +119,9 @@ pub fn check(path: impl AsRef<Path>) -> Result<CheckReport> {
         }
         Err(e) => report.error(&e),
     }
+    if let Some(halted) = sqlite::halted_in(path, applied.index()) {
+        report.add(Severity::Note, "APPLY_HALTED", halted.error().message());
+    }
     add_identity(&mut report, identity, &applied);
     report.ok = report.findings.iter().all(|finding| finding.severity != Severity::Error);
     Ok(report)

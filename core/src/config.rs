@@ -138,6 +138,8 @@ pub struct Config {
     pub(crate) max_log_bytes: u64,
     pub(crate) check_interval: Option<Duration>,
     pub(crate) transaction_entries: Option<usize>,
+    pub(crate) pretended_build: Option<(u32, String)>,
+    pub(crate) pretended_clock_us: Option<i64>,
 }
 
 /// The longest accepted `timeout`, in seconds (a day).
@@ -160,6 +162,8 @@ impl Config {
             max_log_bytes: 32 * 1024 * 1024,
             check_interval: None,
             transaction_entries: None,
+            pretended_build: None,
+            pretended_clock_us: None,
         }
     }
 
@@ -262,6 +266,20 @@ impl Config {
     #[doc(hidden)]
     pub fn transaction_entries(mut self, entries: usize) -> Self {
         self.transaction_entries = Some(entries.max(1));
+        self
+    }
+
+    /// The apply level and the fingerprint that this node claims: for tests of builds that differ.
+    #[doc(hidden)]
+    pub fn pretended_build(mut self, apply_level: u32, fingerprint: impl Into<String>) -> Self {
+        self.pretended_build = Some((apply_level, fingerprint.into()));
+        self
+    }
+
+    /// How far this node's clock is ahead of the system's, in microseconds: for tests.
+    #[doc(hidden)]
+    pub fn pretended_clock_us(mut self, ahead: i64) -> Self {
+        self.pretended_clock_us = Some(ahead);
         self
     }
 

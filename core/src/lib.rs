@@ -43,6 +43,12 @@
 //!
 //! A call that is cancelled (its future dropped) is not undone: a write may still be applied.
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "quorumlite needs a 64-bit target: SQLite computes differently with 32-bit pointers (full-text \
+     indexes are written at other rows), so the replicas of a cluster would differ"
+);
+
 mod check;
 mod cluster;
 mod config;
@@ -66,7 +72,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use node::{Node, ReadOptions, WriteOptions};
 pub use recover::{Recovery, recover_lost_quorum};
 pub use statement::{ExecuteResult, Params, Row, Rows, Statement};
-pub use status::{ContentHash, Member, SnapshotProgress, Status};
+pub use status::{ContentHash, Halted, Member, SnapshotProgress, Status};
 pub use value::Value;
 
 /// Compiles the programs of the guide.

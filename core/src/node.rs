@@ -266,6 +266,7 @@ impl Node {
                 }
             })
             .collect();
+        let build = core.build();
         let found = core.replica_check.found();
         let role = members.iter().find(|m| m.node_id == core.node_id()).map(|m| m.role);
         Ok(Status {
@@ -286,6 +287,10 @@ impl Node {
             checked_index: found.checked_index,
             divergence: found.divergence,
             last_refusal: core.last_refusal(),
+            clock_warning: core.consensus.clock_warning(),
+            apply_level: build.apply_level,
+            fingerprint: build.fingerprint,
+            halted: database.halted(),
             snapshot: core.consensus.snapshot_progress(),
             members,
         })
@@ -327,6 +332,59 @@ impl Node {
     pub async fn remove_member(&self, node_id: &str, timeout: Option<Duration>) -> Result<()> {
         let index = self.core()?.remove_on_leader(node_id, self.deadline(timeout)).await?;
         self.saw(index);
+        Ok(())
+    }
+
+    /// Takes back the commands of the log entry at `index`, which no node could apply: every node
+    /// skips them, and whoever sent them gets the error `COMMAND_VOIDED`. The decision is replicated;
+    /// it may be asked for on any node, and needs a majority of the voters. Returns when this node has
+    /// gone on beyond it.
+    ///
+    /// `index` is what [`Status::halted`] says. A member that has applied the entry all the same will
+    /// differ from the others and stop: so this is refused while the leader, or any member that
+    /// answers, has applied it, or none has halted there. `force` leaves out what the other members
+    /// say.
+    ///
+    /// # Errors
+    /// `Config` (`CONFIG_VOID`) where it is refused, `Unavailable` or `Timeout` without a quorum.
+    pub async fn void_command(
+        &self,
+        index: u64,
+        force: bool,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let deadline = self.deadline(timeout);
+        let core = self.core()?;
+        let at = core.void_on_leader(index, force, deadline).await?;
+        core.wait_applied(at, deadline).await?;
+        self.saw(at);
+        Ok(())
+    }
+
+    /// Tries the command before which this node has halted once more, on this node alone, and goes on
+    /// if it gets over it: when what ended the process came from outside or is mended (more memory,
+    /// say). If it ends the process again, the node opens halted again. Does nothing on a node that
+    /// has not halted.
+    ///
+    /// # Errors
+    /// The error that stops the node where it has to stop again; `Timeout`.
+    pub async fn retry_apply(&self, timeout: Option<Duration>) -> Result<()> {
+        self.core()?.retry_apply(self.deadline(timeout)).await
+    }
+
+    /// Lets the time of commands (`CURRENT_TIMESTAMP`, `uuid7()`) go back to the leader's clock, on all
+    /// nodes. It never goes back by itself, so a write under a clock that was far ahead makes it stand
+    /// still until then. May be called on any node; returns when this node has applied it.
+    ///
+    /// # Errors
+    /// `Config` (`CONFIG_CLOCK`) where the time is not ahead of the leader's clock; `Unavailable` or
+    /// `Timeout` without a quorum.
+    pub async fn reset_clock(&self, timeout: Option<Duration>) -> Result<()> {
+        let deadline = self.deadline(timeout);
+        let core = self.core()?;
+        let at = core.reset_clock_on_leader(deadline).await?;
+        core.wait_applied(at, deadline).await?;
+        self.saw(at);
         Ok(())
     }
 

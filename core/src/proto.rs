@@ -71,6 +71,22 @@ pub(crate) struct CommandBatch {
     pub check_replicas: bool,
 }
 
+/// The body of an entry that takes back the commands of an earlier one, which nobody has applied.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct VoidEntry {
+    /// The log index of the earlier one.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+}
+
+/// The body of an entry that sets the time of commands back.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct ClockEntry {
+    /// The leader's clock, microseconds since 1970.
+    #[prost(sint64, tag = "1")]
+    pub timestamp_us: i64,
+}
+
 /// Rows of a result, values in row order.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Rows {
@@ -172,6 +188,18 @@ pub(crate) struct MemberRequest {
     pub timeout_ms: u64,
 }
 
+/// Take back the commands of a log entry that no node could apply.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct VoidRequest {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Whatever the members say that they have applied.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+    #[prost(uint64, tag = "3")]
+    pub timeout_ms: u64,
+}
+
 /// The log index at which a membership request took effect.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct MemberResponse {
@@ -187,6 +215,12 @@ pub(crate) struct PingResponse {
     /// See [`JoinRequest::instance`].
     #[prost(bytes = "vec", tag = "2")]
     pub instance: Vec<u8>,
+    /// The index before which the node has stopped applying; 0 where it has not.
+    #[prost(uint64, tag = "3")]
+    pub halted_index: u64,
+    /// Its wall clock, microseconds since 1970; 0 where it does not say.
+    #[prost(sint64, tag = "4")]
+    pub clock_us: i64,
 }
 
 /// What is the hash of your content at this applied index?
@@ -257,6 +291,9 @@ pub(crate) struct Entry {
     pub index: u64,
     #[prost(bytes = "bytes", tag = "3")]
     pub body: Bytes,
+    /// The sender has applied this entry, and its commands were voided by a committed one after it.
+    #[prost(bool, tag = "4")]
+    pub voided: bool,
 }
 
 /// Raft's AppendEntries.
@@ -420,6 +457,8 @@ pub(crate) enum Method {
     Ping = 35,
     JoinVia = 36,
     ReplicaHash = 37,
+    VoidCommand = 38,
+    ResetClock = 39,
 }
 
 impl Method {
@@ -444,6 +483,8 @@ impl Method {
             Ping,
             JoinVia,
             ReplicaHash,
+            VoidCommand,
+            ResetClock,
         ]
         .into_iter()
         .find(|m| *m as u32 == n)

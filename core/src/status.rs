@@ -41,12 +41,38 @@ pub struct Status {
     /// Why the last peer that was turned away at this node's port was turned away: another secret,
     /// another cluster, no TLS.
     pub last_refusal: Option<String>,
+    /// That the time of the last command is more than ten minutes ahead of this node's clock, where it
+    /// is. See [`Node::reset_clock`](crate::Node::reset_clock).
+    pub clock_warning: Option<String>,
+    /// What entries of the log mean to this node. Members replicate only where this and `fingerprint`
+    /// are equal.
+    pub apply_level: u32,
+    /// 16 hexadecimal digits: of SQLite's version and options, the functions and limits, the platform.
+    pub fingerprint: String,
+    /// Where this node has stopped applying, if it has. See [`Node::void_command`] and
+    /// [`Node::retry_apply`](crate::Node::retry_apply).
+    ///
+    /// [`Node::void_command`]: crate::Node::void_command
+    pub halted: Option<Halted>,
     /// How far the snapshot is that this node receives, or how far the last one came; none where it
     /// received none since it was opened.
     pub snapshot: Option<SnapshotProgress>,
     /// All members; `reachable` and `applied_index` are known only of this node itself, ask
     /// [`Node::members`](crate::Node::members) for the others.
     pub members: Vec<Member>,
+}
+
+/// A command that this node does not apply any more, nor anything after it, since its process ended
+/// each time it was applied, or the node had to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Halted {
+    /// The index of its entry in the log.
+    pub index: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What came of it.
+    pub reason: String,
 }
 
 /// How far the reception of a snapshot is.

@@ -45,6 +45,7 @@ from ._quorumlite import Result, Row, Rows, __version__
 from ._types import (
     Consistency,
     ContentHash,
+    Halted,
     Member,
     Params,
     Path,
@@ -69,6 +70,7 @@ __all__ = [
     "Error",
     "Finding",
     "ForbiddenError",
+    "Halted",
     "IntegrityError",
     "InterfaceError",
     "InternalError",

@@ -201,6 +201,24 @@ class Node:
         """Remove a member from the cluster."""
         self._native.remove_member(node_id, timeout).wait()
 
+    def void_command(
+        self, index: int, *, force: bool = False, timeout: float | None = None
+    ) -> None:
+        """Take back, on all nodes, the commands at a log index that no node could apply.
+
+        ``index`` is that of ``status().halted``. ``force`` leaves out what the other members say
+        that they have applied. Returns when this node has gone on beyond it.
+        """
+        self._native.void_command(index, force, timeout).wait()
+
+    def retry_apply(self, *, timeout: float | None = None) -> None:
+        """Try the command before which this node has halted once more, on this node alone."""
+        self._native.retry_apply(timeout).wait()
+
+    def reset_clock(self, *, timeout: float | None = None) -> None:
+        """Let ``CURRENT_TIMESTAMP`` go back to the leader's clock, which it was ahead of."""
+        self._native.reset_clock(timeout).wait()
+
     def content_hash(self) -> ContentHash:
         """Hash the logical content of the local database.
 

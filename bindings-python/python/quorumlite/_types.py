@@ -85,10 +85,30 @@ class Status:
     """The first difference between replicas that was found; see the option ``check_interval``."""
     last_refusal: str | None
     """Why the last peer that was turned away at this node's port was turned away."""
+    clock_warning: str | None
+    """That the time of the last command is far ahead of this node's clock, where it is."""
+    apply_level: int
+    """What log entries mean to this node; members replicate only where this is equal."""
+    fingerprint: str
+    """Of all else that decides what a write does: SQLite, functions, limits, the platform."""
+    halted: Halted | None
+    """Where this node has stopped applying, if it has; see ``Node.void_command``."""
     snapshot: SnapshotProgress | None
     """The snapshot that this node receives, or the last one; none since it was opened."""
     members: list[Member]
     """All members; ``Node.members`` also asks the others whether they answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """A command that this node does not apply any more, nor anything after it."""
+
+    index: int
+    """The index of its entry in the log."""
+    attempts: int
+    """How often it was tried."""
+    reason: str
+    """What came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +146,12 @@ def make_status(
     fields: _StatusFields,
     members: list[_MemberFields],
     snapshot: tuple[int, int, int] | None,
+    halted: tuple[int, int, str] | None,
 ) -> Status:
     """Build a status from the native module's answer."""
     return Status(
         **fields,
         members=make_members(members),
+        halted=None if halted is None else Halted(*halted),
         snapshot=None if snapshot is None else SnapshotProgress(*snapshot),
     )

@@ -13,7 +13,7 @@ use super::ClusterCore;
 use crate::consensus::codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, Method};
-use crate::sqlite::refuse_early;
+use crate::sqlite::{refuse_early, too_complex};
 use crate::statement::{ExecuteResult, Rows, Statement};
 use crate::transport::{CallError, Lane};
 
@@ -23,6 +23,11 @@ const MAX_PAUSE: Duration = Duration::from_millis(200);
 /// A forwarded request is given up on a leader that does not answer for so long, and tried again:
 /// with the same identity that is safe.
 const MAX_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// How long compiling the texts of a write may take, and for each of them besides: SQLite cannot always
+/// be told to end it.
+const PREFLIGHT: Duration = Duration::from_secs(3);
+const PREFLIGHT_TEXT: Duration = Duration::from_millis(1);
 
 /// Gives every write its identity and knows which are answered (the client side of RIFL, Lee et
 /// al., SOSP 2015).
@@ -182,6 +187,8 @@ impl ClusterCore {
             Ok(body) => Attempt::Done(decode(body)),
             Err(CallError::NotSent(e)) => Attempt::NotSent(e),
             Err(CallError::Lost(e) | CallError::TimedOut(e)) => Attempt::Unknown(e),
+            // The leader has not stopped: it waits for a decision.
+            Err(CallError::Remote(e)) if e.code() == "APPLY_HALTED" => Attempt::Done(Err(e)),
             // It has stopped, because of its disk for example: that is not the end of this node, and
             // another one will lead.
             Err(CallError::Remote(e)) if e.kind() == ErrorKind::Unavailable && !e.retryable() => {
@@ -193,6 +200,9 @@ impl ClusterCore {
 
     /// That there is no leader, and what it means.
     pub(crate) fn no_leader(&self) -> Error {
+        if let Some(refusal) = self.identity.build_refusal() {
+            return refusal;
+        }
         let voters: Vec<_> = self
             .consensus
             .members()
@@ -219,6 +229,8 @@ impl ClusterCore {
     ) -> Result<Vec<ExecuteResult>> {
         let bytes = check_command(statements)?;
         refuse_early(statements)?;
+        // Here before it goes anywhere: what ends a process must not end one leader after the other.
+        self.preflight(statements.iter().map(|s| s.sql.as_str()), deadline).await?;
         let identity = self.identities.begin();
         let body = || {
             codec::encode(&proto::ExecuteRequest {
@@ -238,6 +250,29 @@ impl ClusterCore {
             Ok(Err(e)) if passes(&e) => self.execute_anywhere(deadline, body(), local).await,
             Ok(result) => result,
             Err(_) => Err(maybe_applied("the write was not committed in time")),
+        }
+    }
+
+    /// Compiles what was not compiled before, off the runtime's threads.
+    ///
+    /// # Errors
+    /// `Sql` (`SQL_TOO_COMPLEX`) where that does not end in time.
+    pub(super) async fn preflight<'a>(
+        &self,
+        texts: impl Iterator<Item = &'a str>,
+        deadline: Instant,
+    ) -> Result<()> {
+        let unknown = self.consensus.database().unknown_texts(texts);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let database = self.consensus.database().clone();
+        let patience = PREFLIGHT + PREFLIGHT_TEXT.saturating_mul(unknown.len() as u32);
+        let compiled = tokio::task::spawn_blocking(move || database.preflight(&unknown, deadline));
+        match tokio::time::timeout(patience, compiled).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(e)) => Err(Error::closed().with_source(e)),
+            Err(_) => Err(too_complex()),
         }
     }
 
@@ -359,7 +394,14 @@ impl ClusterCore {
         self.member_change(deadline, Method::TransferLeadership, body, local).await.map(drop)
     }
 
-    async fn member_change<Fut>(
+    /// Has the leader let the time of commands go back to its clock.
+    pub(crate) async fn reset_clock_on_leader(&self, deadline: Instant) -> Result<u64> {
+        let request = proto::BarrierRequest { timeout_ms: remaining_ms(deadline) };
+        let local = || self.consensus.reset_clock();
+        self.member_change(deadline, Method::ResetClock, codec::encode(&request), local).await
+    }
+
+    pub(super) async fn member_change<Fut>(
         &self,
         deadline: Instant,
         method: Method,

@@ -14,10 +14,11 @@ use super::identity::Identity;
 use super::join::Wanted;
 use super::replica_check::{self, ReplicaCheck};
 use super::router::Router;
+use super::{clocks, void};
 use crate::config::{Config, Role, split_address};
 use crate::consensus::{Consensus, ReadBarrier};
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{Client, ClusterId, Local, Server, Tls};
+use crate::transport::{Build, Client, ClusterId, Local, Server, Tls};
 
 /// How long a member that starts again waits for a leader before `open` returns without one: when a
 /// whole cluster is started, somebody has to be the first. Calls wait by themselves.
@@ -77,6 +78,7 @@ impl ClusterCore {
             &identity.node_id(),
             config.max_log_bytes,
             config.transaction_entries,
+            config.pretended_clock_us,
             client.clone(),
         )
         .await;
@@ -125,6 +127,8 @@ impl ClusterCore {
         match entered {
             Ok(()) => {
                 replica_check::start(&core, config.check_interval);
+                void::start(&core);
+                clocks::start(&core);
                 Ok(core)
             }
             Err(e) => {
@@ -210,7 +214,7 @@ impl ClusterCore {
         if !self.is_member_as(wanted) {
             return self.join(wanted, deadline).await;
         }
-        self.wait_applied(self.consensus.commit_index(), deadline).await?;
+        self.wait_caught_up(self.consensus.commit_index(), deadline).await?;
         let patience = deadline.min(Instant::now() + RESTART_WAIT);
         if self.wait_in_touch(patience).await? {
             return Ok(());
@@ -243,7 +247,7 @@ impl ClusterCore {
     async fn wait_ready(&self, deadline: Instant) -> Result<()> {
         self.wait_for_leader(deadline).await?;
         let index = self.read_index(deadline).await?;
-        self.wait_applied(index, deadline).await
+        self.wait_caught_up(index, deadline).await
     }
 
     /// Waits until some node leads, and returns its id.
@@ -265,11 +269,26 @@ impl ClusterCore {
         }
     }
 
+    /// As [`ClusterCore::wait_applied`], for a node that is to open: also one that has stopped applying
+    /// can serve reads.
+    pub(super) async fn wait_caught_up(&self, index: u64, deadline: Instant) -> Result<()> {
+        match self.wait_applied(index, deadline).await {
+            Err(e) if e.code() == "APPLY_HALTED" => {
+                tracing::error!(error = %e, "opened without applying a command");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// Waits until this node's database has applied `index`.
     pub(crate) async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<()> {
         let mut applied = self.consensus.applied();
         if *applied.borrow() >= index {
             return Ok(());
+        }
+        if let Some(halted) = self.consensus.database().halted().filter(|h| h.index <= index) {
+            return Err(halted.error());
         }
         let at = tokio::time::Instant::from_std(deadline);
         match tokio::time::timeout_at(at, applied.wait_for(|i| *i >= index)).await {
@@ -319,6 +338,11 @@ impl ClusterCore {
     /// The address at which other nodes reach this one.
     pub(crate) fn address(&self) -> Option<&str> {
         self.address.as_deref()
+    }
+
+    /// What decides what commands do on this node.
+    pub(crate) fn build(&self) -> Build {
+        self.identity.build()
     }
 
     /// Which peer was turned away last, and why.
@@ -390,7 +414,7 @@ fn load_identity(config: &Config, directory: &Arc<DataDirectory>) -> Result<Iden
             stored
         }
     };
-    Ok(Identity::new(stored, directory.clone()))
+    Ok(Identity::new(stored, directory.clone(), config.pretended_build.clone()))
 }
 
 /// A random id for a new cluster.

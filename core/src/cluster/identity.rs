@@ -1,23 +1,48 @@
 //! [`Identity`]: who this node is towards the others, and which peers it talks to.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
 use super::directory::{DataDirectory, StoredIdentity, hex};
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{ClusterId, Local, Peer};
+use crate::sqlite::{APPLY_LEVEL, fingerprint};
+use crate::transport::{Build, ClusterId, Local, Peer};
+
+/// Peers try again all the time: a refusal that does not come again is over.
+const REFUSAL_STANDS: Duration = Duration::from_secs(15);
 
 /// This node's identity; it changes once, when a joining node learns its cluster.
 pub(crate) struct Identity {
     stored: RwLock<StoredIdentity>,
     /// None once the node is closed: the directory may then belong to somebody else.
     directory: RwLock<Option<Arc<DataDirectory>>>,
+    build: Build,
+    /// The last refusal because of another build, and when that was.
+    other_build: RwLock<Option<(Error, Instant)>>,
 }
 
 impl Identity {
-    pub(crate) fn new(stored: StoredIdentity, directory: Arc<DataDirectory>) -> Self {
-        Identity { stored: RwLock::new(stored), directory: RwLock::new(Some(directory)) }
+    pub(crate) fn new(
+        stored: StoredIdentity,
+        directory: Arc<DataDirectory>,
+        pretended: Option<(u32, String)>,
+    ) -> Self {
+        let (apply_level, fingerprint) =
+            pretended.unwrap_or_else(|| (APPLY_LEVEL, fingerprint().to_owned()));
+        Identity {
+            stored: RwLock::new(stored),
+            directory: RwLock::new(Some(directory)),
+            build: Build { apply_level, fingerprint },
+            other_build: RwLock::new(None),
+        }
+    }
+
+    /// Why peers and this node refused each other lately, if their builds differ.
+    pub(crate) fn build_refusal(&self) -> Option<Error> {
+        let refusal = self.other_build.read();
+        refusal.as_ref().filter(|(_, at)| at.elapsed() < REFUSAL_STANDS).map(|(e, _)| e.clone())
     }
 
     /// Lets go of the directory.
@@ -65,6 +90,14 @@ impl Local for Identity {
 
     fn cluster_id(&self) -> Option<ClusterId> {
         self.stored.read().cluster_id
+    }
+
+    fn build(&self) -> Build {
+        self.build.clone()
+    }
+
+    fn other_build(&self, refusal: &Error) {
+        *self.other_build.write() = Some((refusal.clone(), Instant::now()));
     }
 
     fn admit(&self, peer: &Peer) -> Result<()> {

@@ -47,7 +47,7 @@ impl ClusterCore {
         loop {
             for address in self.candidates(wanted) {
                 match self.join_via(&address, wanted, deadline).await {
-                    Ok(index) => return self.wait_applied(index, deadline).await,
+                    Ok(index) => return self.wait_caught_up(index, deadline).await,
                     Err(e) if matches!(e.kind(), ErrorKind::Forbidden | ErrorKind::Config) => {
                         return Err(e.context(format!("cannot join through {address}")));
                     }
@@ -115,7 +115,7 @@ impl ClusterCore {
             .await
             .into_iter()
             .filter_map(|(address, hello)| Some((address, hello.err()?)))
-            .filter(|(_, e)| e.kind() == ErrorKind::Forbidden)
+            .filter(|(_, e)| e.kind() == ErrorKind::Forbidden && e.code() != "FORBIDDEN_VERSION")
             .collect();
         // A member that is of another cluster now was recovered without this node.
         let recovered = refusals.iter().position(|(_, e)| e.code() == "FORBIDDEN_CLUSTER");

@@ -14,7 +14,7 @@ use crate::transport::Lane;
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl ClusterCore {
-    async fn ping(&self, address: &str, node_id: &str) -> Option<proto::PingResponse> {
+    pub(super) async fn ping(&self, address: &str, node_id: &str) -> Option<proto::PingResponse> {
         let body = bytes::Bytes::new();
         let method = Method::Ping as u32;
         let call =

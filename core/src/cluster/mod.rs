@@ -2,6 +2,7 @@
 //! what is answered to other nodes.
 
 mod client;
+mod clocks;
 mod core;
 mod directory;
 mod identity;
@@ -10,6 +11,7 @@ mod members;
 mod registry;
 mod replica_check;
 mod router;
+mod void;
 
 pub(crate) use self::core::{ClusterCore, canonical, new_cluster_id};
 pub(crate) use directory::{DataDirectory, StoredIdentity, hex};

@@ -97,12 +97,28 @@ impl ClusterCore {
             Method::Ping => {
                 let applied_index = self.consensus.database().applied_index();
                 let instance = self.identities.instance();
-                Ok(codec::encode(&proto::PingResponse { applied_index, instance }))
+                let clock_us = self.consensus.clock().now_us();
+                let halted_index = self.consensus.database().halted().map_or(0, |h| h.index);
+                Ok(codec::encode(&proto::PingResponse {
+                    applied_index,
+                    instance,
+                    halted_index,
+                    clock_us,
+                }))
             }
             Method::ReplicaHash => {
                 let request: proto::HashRequest = codec::decode(body, "a hash request")?;
                 let hash = self.consensus.hashes().get(request.index).unwrap_or_default();
                 Ok(codec::encode(&proto::HashResponse { hash }))
+            }
+            Method::ResetClock => {
+                let request: proto::BarrierRequest = codec::decode(body, "a reset of the clock")?;
+                member_response(within(request.timeout_ms, self.consensus.reset_clock()).await?)
+            }
+            Method::VoidCommand => {
+                let request: proto::VoidRequest = codec::decode(body, "a decision to void")?;
+                let change = self.carry_out_void(request.index, request.force);
+                member_response(within(request.timeout_ms, change).await?)
             }
             raft => self.consensus.handle(raft, body).await,
         }
@@ -113,6 +129,8 @@ impl ClusterCore {
         let request: proto::ExecuteRequest = codec::decode(body, "a write")?;
         let command = request.command.ok_or_else(|| codec::malformed("a write"))?;
         codec::check_command(&command)?;
+        let texts = command.statements.iter().map(|s| s.sql.as_str());
+        self.preflight(texts, deadline(request.timeout_ms)).await?;
         let proposed = self.consensus.propose(command, bytes);
         let results = within(request.timeout_ms, proposed).await??;
         Ok(codec::encode(&codec::results_to_proto(&results)))

@@ -16,6 +16,8 @@ use crate::value::Value;
 const ENTRY_BLANK: u8 = 0;
 const ENTRY_COMMANDS: u8 = 1;
 const ENTRY_MEMBERSHIP: u8 = 2;
+const ENTRY_VOID: u8 = 3;
+const ENTRY_CLOCK: u8 = 4;
 
 /// The error for bytes that do not decode.
 pub(crate) fn malformed(what: &str) -> Error {
@@ -132,7 +134,7 @@ pub(crate) fn payload_to_bytes(payload: &Payload) -> Bytes {
 pub(crate) fn payload_from_bytes(body: Bytes) -> Result<Payload> {
     match body.first() {
         Some(&ENTRY_BLANK) if body.len() == 1 => Ok(Payload::Blank),
-        Some(&ENTRY_COMMANDS) => Ok(Payload::Normal(EntryData(body))),
+        Some(&(ENTRY_COMMANDS | ENTRY_VOID | ENTRY_CLOCK)) => Ok(Payload::Normal(EntryData(body))),
         Some(&ENTRY_MEMBERSHIP) => {
             let message = decode(body.slice(1..), "a membership entry")?;
             Ok(Payload::Membership(membership_from_proto(message)?))
@@ -147,6 +149,46 @@ pub(crate) fn batch_to_entry(batch: &proto::CommandBatch) -> EntryData {
     out.put_u8(ENTRY_COMMANDS);
     put(batch, &mut out);
     EntryData(out.freeze())
+}
+
+/// Encodes the entry that voids the one at `index`.
+pub(crate) fn void_to_entry(index: u64) -> EntryData {
+    let message = proto::VoidEntry { index };
+    let mut out = BytesMut::with_capacity(1 + message.encoded_len());
+    out.put_u8(ENTRY_VOID);
+    put(&message, &mut out);
+    EntryData(out.freeze())
+}
+
+/// The index that an entry voids, if it is one that does.
+pub(crate) fn voided_by(data: &EntryData) -> Result<Option<u64>> {
+    if data.0.first() != Some(&ENTRY_VOID) {
+        return Ok(None);
+    }
+    Ok(Some(decode::<proto::VoidEntry>(data.0.slice(1..), "an entry that voids another")?.index))
+}
+
+/// Encodes the entry that sets the time of commands back.
+pub(crate) fn clock_to_entry(timestamp_us: i64) -> EntryData {
+    let message = proto::ClockEntry { timestamp_us };
+    let mut out = BytesMut::with_capacity(1 + message.encoded_len());
+    out.put_u8(ENTRY_CLOCK);
+    put(&message, &mut out);
+    EntryData(out.freeze())
+}
+
+/// The time to which an entry sets the clock, if it is one that does.
+pub(crate) fn clock_in(data: &EntryData) -> Result<Option<i64>> {
+    if data.0.first() != Some(&ENTRY_CLOCK) {
+        return Ok(None);
+    }
+    let entry: proto::ClockEntry = decode(data.0.slice(1..), "an entry that sets the clock")?;
+    Ok(Some(entry.timestamp_us))
+}
+
+/// Whether an entry holds commands.
+pub(crate) fn is_commands(data: &EntryData) -> bool {
+    data.0.first() == Some(&ENTRY_COMMANDS)
 }
 
 /// The commands of one log entry.

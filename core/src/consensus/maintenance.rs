@@ -241,6 +241,9 @@ impl MaintenanceTask {
         if let Some(image) = self.database.image_position() {
             upto = upto.min(image.index);
         }
+        if let Some(halted) = self.database.halted() {
+            upto = upto.min(halted.index - 1);
+        }
         let (durable, purged) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();

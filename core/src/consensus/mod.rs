@@ -1,9 +1,11 @@
 //! Raft: the only folder that names openraft. The proposer puts many commands into one log entry,
 //! the state machine hands committed entries to SQLite, the read barrier makes reads linearizable.
 
+mod clock;
 pub(crate) mod codec;
 #[cfg(test)]
 mod fuzz;
+mod held_back;
 mod incoming;
 mod log_store;
 mod maintenance;

@@ -22,6 +22,7 @@ use super::codec;
 use super::snapshot::{self, SnapshotData};
 use super::types::{LogId, MemberInfo, NodeId, Snapshot, TypeConfig, Vote};
 use crate::proto::{self, Method};
+use crate::sqlite::Database;
 use crate::transport::{CallError, Client, Lane, PendingCall};
 
 /// Appends on their way to one follower at once.
@@ -53,6 +54,7 @@ impl Addresses {
 pub(crate) struct Network {
     pub(crate) client: Client,
     pub(crate) addresses: Addresses,
+    pub(crate) database: Database,
 }
 
 impl Network {
@@ -60,6 +62,7 @@ impl Network {
         PeerNetwork {
             client: self.client.clone(),
             addresses: self.addresses.clone(),
+            database: self.database.clone(),
             fallback: info.address.clone(),
             target,
             lane,
@@ -87,6 +90,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct PeerNetwork {
     client: Client,
     addresses: Addresses,
+    database: Database,
     fallback: String,
     target: NodeId,
     lane: Lane,
@@ -215,6 +219,7 @@ where
     async fn send(&mut self, rpc: AppendEntriesRequest<TypeConfig>) -> RpcResult<()> {
         let prev = rpc.prev_log_id;
         let last = rpc.entries.last().map(|e| e.log_id).or(prev);
+        let voided = self.network.database.voided();
         let request = proto::AppendRequest {
             vote: Some(codec::vote_to_proto(&rpc.vote)),
             prev_log_id: prev.as_ref().map(codec::log_id_to_proto),
@@ -226,6 +231,7 @@ where
                     term: super::types::term_of(&e.log_id),
                     index: e.log_id.index,
                     body: codec::payload_to_bytes(&e.payload),
+                    voided: voided.contains(&e.log_id.index),
                 })
                 .collect(),
         };

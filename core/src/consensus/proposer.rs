@@ -2,12 +2,12 @@
 //! their way goes into the next one, so that one fsync and one round serve hundreds of callers.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::clock::Clock;
 use super::codec;
 use super::types::{Raft, TypeConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -39,7 +39,7 @@ pub(crate) struct Proposer {
 
 impl Proposer {
     /// Starts the proposer task; it ends when all handles are gone.
-    pub(crate) fn start(raft: Raft, seed: u64) -> Proposer {
+    pub(crate) fn start(raft: Raft, seed: u64, clock: Clock) -> Proposer {
         let (queue, proposals) = mpsc::channel(QUEUE);
         let task = ProposerTask {
             raft,
@@ -47,7 +47,7 @@ impl Proposer {
             carried: None,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             gathered: 0,
-            last_timestamp_us: 0,
+            clock,
             seed: SplitMix64(seed),
         };
         tokio::spawn(task.run());
@@ -80,7 +80,7 @@ struct ProposerTask {
     in_flight: Arc<Semaphore>,
     /// Commands in the entry before.
     gathered: usize,
-    last_timestamp_us: i64,
+    clock: Clock,
     seed: SplitMix64,
 }
 
@@ -128,7 +128,7 @@ impl ProposerTask {
             replies.push(proposal.reply);
         }
         let entry = codec::batch_to_entry(&proto::CommandBatch {
-            timestamp_us: self.timestamp_us(),
+            timestamp_us: self.clock.stamp_us(),
             commands,
             check_replicas: false,
         });
@@ -158,17 +158,6 @@ impl ProposerTask {
                 }
             }
         });
-    }
-
-    /// This node's clock, never going back.
-    fn timestamp_us(&mut self) -> i64 {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|d| i64::try_from(d.as_micros()).ok())
-            .unwrap_or(0);
-        self.last_timestamp_us = self.last_timestamp_us.max(now);
-        self.last_timestamp_us
     }
 }
 

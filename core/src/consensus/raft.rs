@@ -13,6 +13,7 @@ use openraft::{ChangeMembers, Instant as _, ReadPolicy, ServerState, SnapshotPol
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::clock::Clock;
 use super::codec;
 use super::incoming::Incoming;
 use super::log_store::LogStore;
@@ -22,13 +23,13 @@ use super::proposer::Proposer;
 use super::repair;
 use super::replica_hashes::ReplicaHashes;
 use super::service::RaftService;
-use super::state_machine::{ApplyThread, StateMachine, TRANSACTION_ENTRIES};
-use super::types::{MemberInfo, Membership, Metrics, NodeId, Raft, TypeConfig};
+use super::state_machine::{ApplyThread, Retries, StateMachine, TRANSACTION_ENTRIES};
+use super::types::{MemberInfo, Membership, Metrics, NodeId, Payload, Raft, TypeConfig};
 use crate::config::Role;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Log, LogOptions};
 use crate::proto::{self, Method};
-use crate::sqlite::{CommandResult, Database};
+use crate::sqlite::{ApplyPace, CommandResult, Database};
 use crate::status::SnapshotProgress;
 use crate::transport::Client;
 
@@ -48,6 +49,8 @@ pub(crate) struct Consensus {
     applied: watch::Receiver<u64>,
     failure: watch::Receiver<Option<Error>>,
     hashes: ReplicaHashes,
+    retries: Retries,
+    clock: Clock,
     service: RaftService,
     proposer: Proposer,
     maintenance: Maintenance,
@@ -85,6 +88,7 @@ impl Consensus {
         node_id: &str,
         max_log_bytes: u64,
         transaction_entries: Option<usize>,
+        clock_ahead_us: Option<i64>,
         client: Client,
     ) -> Result<Consensus> {
         let segment_bytes = (max_log_bytes / 4).min(LogOptions::default().segment_bytes);
@@ -102,16 +106,19 @@ impl Consensus {
         let (machine, apply_thread) = StateMachine::start(
             database.clone(),
             writer,
+            &log,
             incoming.dir().to_owned(),
             transaction_entries.unwrap_or(TRANSACTION_ENTRIES),
         )?;
         let applied = machine.applied();
         let failure = machine.failure();
         let hashes = machine.hashes();
+        let retries = machine.retries();
+        tokio::spawn(watch_pace(database.pace()));
 
         let node_id = NodeId::from(node_id);
         let addresses = Addresses::default();
-        let network = Network { client, addresses: addresses.clone() };
+        let network = Network { client, addresses: addresses.clone(), database: database.clone() };
         let mut log_store = LogStore::new(log.clone());
         let state = log_store.get_log_state().await.map_err(|e| start_failed(&e))?;
         let fresh = state.last_log_id.is_none() && log.vote().is_none();
@@ -127,8 +134,9 @@ impl Consensus {
             .metrics(|m| *m.membership_config.log_id() >= loaded, "the membership is loaded")
             .await
             .map_err(|e| start_failed(&e))?;
+        let clock = Clock::ahead_by(clock_ahead_us);
         let seed = getrandom::u64().map_err(|e| start_failed(&e))?;
-        let proposer = Proposer::start(raft.clone(), seed);
+        let proposer = Proposer::start(raft.clone(), seed, clock.clone());
         let maintenance = Maintenance::start(
             raft.clone(),
             log.clone(),
@@ -137,7 +145,7 @@ impl Consensus {
             addresses,
             max_log_bytes,
         );
-        let service = RaftService::new(raft.clone(), incoming, !fresh);
+        let service = RaftService::new(raft.clone(), incoming, database.clone(), !fresh);
         Ok(Consensus {
             node_id,
             raft,
@@ -146,6 +154,8 @@ impl Consensus {
             applied,
             failure,
             hashes,
+            retries,
+            clock,
             service,
             proposer,
             maintenance,
@@ -311,6 +321,9 @@ impl Consensus {
         if let Some(e) = self.failure() {
             return Err(e);
         }
+        if let Some(halted) = self.database.halted() {
+            return Err(halted.error());
+        }
         match self.proposer.propose(command, bytes).await {
             // The state machine's own error says more than that it is gone.
             Err(e) if e.kind() == ErrorKind::Closed => Err(self.failure().unwrap_or(e)),
@@ -350,6 +363,61 @@ impl Consensus {
             Ok(_) => Ok(()),
             Err(e) => Err(self.write_error(e)),
         }
+    }
+
+    /// Voids the commands at log index `index`, which nobody may have applied; only the leader can.
+    pub(crate) async fn void_command(&self, index: u64) -> Result<u64> {
+        match self.raft.client_write(codec::void_to_entry(index)).await {
+            Ok(response) => Ok(response.log_id.index),
+            Err(e) => Err(self.write_error(e)),
+        }
+    }
+
+    /// Lets the time of commands go back to this node's clock; only the leader can.
+    ///
+    /// # Errors
+    /// `Config` (`CONFIG_CLOCK`) where it is not ahead of it.
+    pub(crate) async fn reset_clock(&self) -> Result<u64> {
+        let now = self.clock.stamp_us();
+        if self.database.applied().timestamp_us <= now {
+            return Err(Error::config(
+                "CONFIG_CLOCK",
+                "the time of the last command is not ahead of the leader's clock: there is nothing to \
+                 reset. If that clock is wrong, mend it first, or let another node lead",
+            ));
+        }
+        match self.raft.client_write(codec::clock_to_entry(now)).await {
+            Ok(response) => Ok(response.log_id.index),
+            Err(e) => Err(self.write_error(e)),
+        }
+    }
+
+    /// This node's wall clock.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What is strange about the time of the last command, if anything is.
+    pub(crate) fn clock_warning(&self) -> Option<String> {
+        self.clock.warning(self.database.applied().timestamp_us)
+    }
+
+    /// How many commands the entry at log index `index` holds; none where it holds something else,
+    /// or is not in the log (any more).
+    pub(crate) fn commands_at(&self, index: u64) -> Result<Option<usize>> {
+        let records = self.log.read(index..index + 1, 0).map_err(|e| repair::read_error(&e))?;
+        let Some(record) = records.into_iter().next() else { return Ok(None) };
+        match codec::payload_from_bytes(record.payload)? {
+            Payload::Normal(data) if codec::is_commands(&data) => {
+                Ok(Some(codec::batch_from_entry(data)?.commands.len()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Tries once more what is halted on this node, and everything after it.
+    pub(crate) async fn retry_apply(&self) -> Result<()> {
+        self.retries.retry().await.map_err(|e| self.failure().unwrap_or(e))
     }
 
     /// The hashes that this replica made.
@@ -531,6 +599,18 @@ impl Consensus {
         if let Err(e) = closed.await {
             tracing::error!(error = %e, "closing panicked");
         }
+    }
+}
+
+/// How often is looked whether one transaction takes long.
+const PACE: Duration = Duration::from_millis(500);
+
+async fn watch_pace(pace: std::sync::Weak<ApplyPace>) {
+    let mut seen = 0;
+    while let Some(pace) = pace.upgrade() {
+        seen = pace.watch(seen);
+        drop(pace);
+        tokio::time::sleep(PACE).await;
     }
 }
 

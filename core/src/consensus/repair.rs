@@ -100,7 +100,14 @@ fn read_all(
                     }
                 }
                 Ok(Payload::Normal(data)) => {
-                    if let Err(e) = codec::batch_from_entry(data) {
+                    let checked = match codec::voided_by(&data) {
+                        Ok(None) => match codec::clock_in(&data) {
+                            Ok(None) => codec::batch_from_entry(data).map(drop),
+                            other => other.map(drop),
+                        },
+                        other => other.map(drop),
+                    };
+                    if let Err(e) = checked {
                         summary.problems.push(unreadable(&format!("record {}", record.index), e));
                     }
                 }
@@ -179,7 +186,7 @@ fn unreadable(what: &str, e: Error) -> Error {
     )
 }
 
-fn read_error(e: &std::io::Error) -> Error {
+pub(super) fn read_error(e: &std::io::Error) -> Error {
     let inner = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).cloned();
     inner.unwrap_or_else(|| {
         Error::new(ErrorKind::Unavailable, "STORAGE_FAILED", format!("the log cannot be read: {e}"))

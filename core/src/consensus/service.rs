@@ -13,12 +13,14 @@ use super::incoming::Incoming;
 use super::types::{self, Entry, NodeId, Raft, Vote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
+use crate::sqlite::Database;
 use crate::status::SnapshotProgress;
 
 /// Raft's server side.
 pub(crate) struct RaftService {
     raft: Raft,
     incoming: Incoming,
+    database: Database,
     /// False while this node is empty and the leader has not admitted it. It may be a member whose
     /// disk was lost: its vote could then elect a leader without the entries that it had
     /// acknowledged, and an append would find its log reverted.
@@ -33,10 +35,11 @@ fn fatal(e: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 impl RaftService {
-    pub(crate) fn new(raft: Raft, incoming: Incoming, admitted: bool) -> Self {
+    pub(crate) fn new(raft: Raft, incoming: Incoming, database: Database, admitted: bool) -> Self {
         RaftService {
             raft,
             incoming,
+            database,
             admitted: AtomicBool::new(admitted),
             contact: Mutex::new(None),
         }
@@ -77,6 +80,9 @@ impl RaftService {
     pub(crate) async fn append(&self, body: Bytes) -> Result<Bytes> {
         self.check_admitted()?;
         let request: proto::AppendRequest = codec::decode(body, "an append")?;
+        // Known before the entries are.
+        let voided = request.entries.iter().filter(|e| e.voided).map(|e| e.index);
+        self.database.hint_voided(voided);
         let entries = request
             .entries
             .into_iter()

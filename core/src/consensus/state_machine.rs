@@ -16,10 +16,12 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, Raf
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::codec;
+use super::held_back::{self, HeldBack};
 use super::replica_hashes::ReplicaHashes;
 use super::snapshot::SnapshotData;
 use super::types::{self, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::Log;
 use crate::sqlite::{self, Applied, Database, EntryKind, Position, Writer};
 
 /// Chunks that may wait for the apply thread; with [`CHUNK_BYTES`] it bounds memory.
@@ -33,7 +35,7 @@ pub(crate) const TRANSACTION_ENTRIES: usize = 512;
 /// How often a snapshot is tried to be installed while reads are in the way.
 const INSTALL_ATTEMPTS: u32 = 30;
 
-type ToApply = (types::Entry, Option<ApplyResponder<TypeConfig>>);
+pub(super) type ToApply = (types::Entry, Option<ApplyResponder<TypeConfig>>);
 
 enum Work {
     Apply(Vec<ToApply>),
@@ -41,6 +43,8 @@ enum Work {
     State(oneshot::Sender<Result<Applied>>),
     /// Replaces the database by a verified image.
     Install(PathBuf, oneshot::Sender<Result<Applied>>),
+    /// Tries once more what is halted, and everything after it.
+    Retry(oneshot::Sender<Result<Applied>>),
 }
 
 /// The first failure of the apply thread; nothing is applied after it.
@@ -90,10 +94,14 @@ impl StateMachine {
     /// Starts the apply thread. `incoming` is where received snapshot images lie.
     pub(crate) fn start(
         database: Database,
-        writer: Writer,
+        mut writer: Writer,
+        log: &Log,
         incoming: PathBuf,
         transaction_entries: usize,
     ) -> Result<(StateMachine, ApplyThread)> {
+        for index in held_back::look_ahead(log, writer.applied().index())? {
+            writer.void(index);
+        }
         let (work, queue) = mpsc::channel(QUEUE_CHUNKS);
         let index = writer.applied().position.map_or(0, |p| p.index);
         let (applied_tx, applied) = watch::channel(index);
@@ -107,6 +115,7 @@ impl StateMachine {
             database: database.clone(),
             hashes: hashes.clone(),
             transaction_entries,
+            held_back: HeldBack::new(log.clone()),
         };
         let thread = std::thread::Builder::new()
             .name("quorumlite-apply".into())
@@ -133,6 +142,11 @@ impl StateMachine {
     /// Follows the index that SQLite has applied.
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.clone()
+    }
+
+    /// The way to have what is halted tried again; it does not keep the apply thread alive.
+    pub(crate) fn retries(&self) -> Retries {
+        Retries(self.work.downgrade())
     }
 
     /// The hashes that this replica made because the log asked for them.
@@ -175,6 +189,20 @@ impl StateMachine {
 
     fn stopped(&self) -> Error {
         self.failure.get().unwrap_or_else(Error::closed)
+    }
+}
+
+/// Has what is halted tried again.
+pub(crate) struct Retries(mpsc::WeakSender<Work>);
+
+impl Retries {
+    /// Returns when everything that was held back is applied.
+    pub(crate) async fn retry(&self) -> Result<()> {
+        let work = self.0.upgrade().ok_or_else(Error::closed)?;
+        let (tx, rx) = oneshot::channel();
+        work.send(Work::Retry(tx)).await.map_err(|_| Error::closed())?;
+        drop(work);
+        rx.await.unwrap_or_else(|_| Err(Error::closed())).map(drop)
     }
 }
 
@@ -303,6 +331,7 @@ struct ApplyLoop {
     database: Database,
     hashes: ReplicaHashes,
     transaction_entries: usize,
+    held_back: HeldBack,
 }
 
 impl ApplyLoop {
@@ -324,7 +353,7 @@ impl ApplyLoop {
                     }
                     while !entries.is_empty() {
                         let later = entries.split_off(entries.len().min(self.transaction_entries));
-                        self.apply(entries);
+                        self.apply_or_hold_back(entries);
                         entries = later;
                     }
                 }
@@ -338,11 +367,62 @@ impl ApplyLoop {
                     }
                     let _ = reply.send(result);
                 }
+                Work::Retry(reply) => {
+                    self.writer.retry();
+                    self.catch_up();
+                    let _ = reply.send(self.guarded(|writer| Ok(writer.applied())));
+                }
             }
             if next.is_none() {
                 next = self.queue.blocking_recv();
             }
         }
+        if self.failure.get().is_none() {
+            self.writer.finish();
+        }
+    }
+
+    /// Applies what may be applied, and holds back the rest. An entry among `entries` may end that.
+    fn apply_or_hold_back(&mut self, mut entries: Vec<ToApply>) {
+        for index in self.database.take_void_hints() {
+            self.writer.void(index);
+        }
+        for (entry, _) in &entries {
+            if let Some(index) = held_back::voided_by(entry) {
+                self.writer.void(index);
+            }
+        }
+        if !self.held_back.is_empty() {
+            match self.database.halted() {
+                Some(_) => return self.held_back.add(entries),
+                None => self.catch_up(),
+            }
+        }
+        if let Some(halted) = self.database.halted() {
+            let before = entries.partition_point(|(e, _)| e.log_id.index < halted.index);
+            self.held_back.add(entries.split_off(before));
+        }
+        if !entries.is_empty() {
+            self.apply(entries);
+        }
+    }
+
+    /// Applies what was held back, from the log.
+    fn catch_up(&mut self) {
+        while self.database.halted().is_none() && self.failure.get().is_none() {
+            let from = self.writer.applied().index() + 1;
+            match self.guarded_read(from) {
+                Some(entries) if !entries.is_empty() => {
+                    self.apply(entries.into_iter().map(|entry| (entry, None)).collect());
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn guarded_read(&mut self, from: u64) -> Option<Vec<types::Entry>> {
+        let entries = self.held_back.next(from, self.transaction_entries);
+        self.guarded(|_| entries).ok()
     }
 
     /// Runs `f` unless this node has failed, and remembers it if `f` does.
@@ -430,11 +510,15 @@ fn decode(entry: types::Entry) -> Result<(sqlite::Entry, bool)> {
         Payload::Membership(m) => {
             EntryKind::Membership(codec::encode(&codec::membership_to_proto(&m)))
         }
-        Payload::Normal(data) => {
-            let batch = codec::batch_from_entry(data)?;
-            check = batch.check_replicas;
-            EntryKind::Commands { timestamp_us: batch.timestamp_us, commands: batch.commands }
-        }
+        Payload::Normal(data) => match (codec::voided_by(&data)?, codec::clock_in(&data)?) {
+            (Some(index), _) => EntryKind::Void(index),
+            (None, Some(time)) => EntryKind::ResetClock(time),
+            (None, None) => {
+                let batch = codec::batch_from_entry(data)?;
+                check = batch.check_replicas;
+                EntryKind::Commands { timestamp_us: batch.timestamp_us, commands: batch.commands }
+            }
+        },
     };
     Ok((sqlite::Entry { position, kind }, check))
 }

@@ -37,7 +37,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
         let incoming = dir.path().join("incoming");
         std::fs::create_dir_all(&incoming).expect("a directory");
         let (machine, thread) =
-            StateMachine::start(database.clone(), writer, incoming, TRANSACTION_ENTRIES)
+            StateMachine::start(database.clone(), writer, &log, incoming, TRANSACTION_ENTRIES)
                 .expect("an apply thread");
         let store = LogStore::new(log.clone());
         Ok((Guard { log, database, _thread: thread, _dir: dir }, store, machine))

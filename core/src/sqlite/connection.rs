@@ -50,6 +50,11 @@ const SWITCHES: &[(DbConfig, bool)] = &[
     (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
 ];
 
+/// The limits, for comparison with those of other builds.
+pub(in crate::sqlite) fn limits() -> String {
+    format!("{LIMITS:?} {SWITCHES:?}")
+}
+
 /// Opens the connection that applies commands, and creates the file if it is missing.
 ///
 /// WAL with `synchronous=NORMAL` and no checkpoints of SQLite's own (design: a power cut may rewind
@@ -87,6 +92,25 @@ pub(crate) fn open_writer(path: &Path) -> crate::Result<Connection> {
     strings::install_patterns(&conn)?;
     execute::install_update_hook(&conn);
     budget::install(&mut conn)?;
+    authorizer::install(&conn, Role::Writer)?;
+    #[cfg(debug_assertions)]
+    crate::sqlite::apply::fault::install(&conn)?;
+    Ok(conn)
+}
+
+/// Opens a connection that only compiles what the writer will run.
+///
+/// # Errors
+/// As [`open_writer`].
+pub(crate) fn open_compiler(path: &Path) -> crate::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = open(path, flags)?;
+    planner::install(&conn);
+    conn.busy_timeout(Duration::from_millis(250)).map_err(error::internal)?;
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA wal_autocheckpoint = 0")
+        .map_err(error::internal)?;
+    functions::install_seeded_random(&conn)?;
+    strings::install_patterns(&conn)?;
     authorizer::install(&conn, Role::Writer)?;
     Ok(conn)
 }

@@ -1,5 +1,6 @@
 //! [`Database`]: the replica's SQLite database, as everybody but the writer sees it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,17 @@ use rusqlite::Connection;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::apply::budget;
+use crate::sqlite::apply::halt::{ApplyMark, ApplyPace};
 use crate::sqlite::apply::meta::{Applied, Position};
 use crate::sqlite::apply::recent::{Limits, Recent};
 use crate::sqlite::apply::writer::Writer;
 use crate::sqlite::connection;
 use crate::sqlite::determinism::content_hash;
 use crate::sqlite::internal::{self, node_error};
+use crate::sqlite::preflight::Preflight;
 use crate::sqlite::read::readers::{self, Readers};
 use crate::sqlite::storage::checkpoint::Checkpointer;
+use crate::status::Halted;
 
 /// The folder of the database within a node's directory.
 const FOLDER: &str = "state";
@@ -54,6 +58,13 @@ pub(super) struct Shared {
     /// The local failure that stopped this node, if there was one.
     failed: Mutex<Option<Error>>,
     has_failed: AtomicBool,
+    /// What is not applied any more, and its index beside it, 0 where there is none.
+    halted: Mutex<Option<Halted>>,
+    halted_index: AtomicU64,
+    /// Entries of which another node says that they were voided.
+    void_hints: Mutex<Vec<u64>>,
+    pub pace: Arc<ApplyPace>,
+    pub preflight: Preflight,
 }
 
 impl Database {
@@ -73,6 +84,8 @@ impl Database {
         let uses_changes = uses_changes(&conn)?;
         let checkpointer = Checkpointer::open(&files.main)?;
         files.sync_dir()?;
+        let mark = ApplyMark::open(dir, applied.index());
+        let preflight = Preflight::new(&files.main);
         let applied_index = Arc::new(AtomicU64::new(applied.index()));
         let shared = Arc::new(Shared {
             readers: Readers::new(&files.main, applied_index.clone()),
@@ -84,8 +97,13 @@ impl Database {
             checkpointer: Mutex::new(checkpointer),
             failed: Mutex::new(None),
             has_failed: AtomicBool::new(false),
+            halted: Mutex::new(None),
+            halted_index: AtomicU64::new(0),
+            void_hints: Mutex::default(),
+            pace: mark.pace(),
+            preflight,
         });
-        let writer = Writer {
+        let mut writer = Writer {
             shared: shared.clone(),
             conn: Some(conn),
             recent,
@@ -95,7 +113,10 @@ impl Database {
             uses_changes,
             careful: 0,
             budget: budget::DEFAULT_STEPS,
+            mark,
+            voids: BTreeSet::new(),
         };
+        writer.publish_halted();
         Ok((Database { shared }, writer))
     }
 
@@ -123,6 +144,35 @@ impl Database {
     /// Why nothing may be written to the database any more, if that is so.
     pub(crate) fn failure(&self) -> Option<Error> {
         self.shared.failed.lock().clone()
+    }
+
+    /// What this node does not apply, and nothing after it, because applying it ended the process or
+    /// stopped the node before.
+    pub(crate) fn halted(&self) -> Option<Halted> {
+        if self.shared.halted_index.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.shared.halted.lock().clone()
+    }
+
+    /// A node that knows it says that these entries were voided.
+    pub(crate) fn hint_voided(&self, indexes: impl IntoIterator<Item = u64>) {
+        self.shared.void_hints.lock().extend(indexes);
+    }
+
+    /// What was hinted since the last call.
+    pub(crate) fn take_void_hints(&self) -> Vec<u64> {
+        std::mem::take(&mut self.shared.void_hints.lock())
+    }
+
+    /// Which of the entries that are applied were voided.
+    pub(crate) fn voided(&self) -> Vec<u64> {
+        self.shared.applied.lock().voided.clone()
+    }
+
+    /// How applying goes on, for the one who watches it.
+    pub(crate) fn pace(&self) -> std::sync::Weak<ApplyPace> {
+        Arc::downgrade(&self.shared.pace)
     }
 
     /// The size of the file of SQLite's write-ahead log, in bytes.
@@ -193,6 +243,7 @@ impl Database {
     /// is running. Later calls fail with `Closed`.
     pub(crate) fn close(&self) {
         self.shared.readers.close();
+        drop(self.shared.preflight.close());
         self.shared.checkpointer.lock().close();
     }
 }
@@ -215,6 +266,13 @@ impl Shared {
         self.failed.lock().get_or_insert_with(|| error.clone());
         self.has_failed.store(true, Ordering::Release);
         error
+    }
+
+    pub(super) fn publish_halted(&self, halted: Option<Halted>) {
+        let index = halted.as_ref().map_or(0, |h| h.index);
+        let mut current = self.halted.lock();
+        *current = halted;
+        self.halted_index.store(index, Ordering::Release);
     }
 
     pub(super) fn publish_applied(&self, applied: &Applied) {

@@ -2,12 +2,14 @@
 //! deterministically, many readers answer queries, checkpoints and page images are ours.
 
 mod apply;
+mod build;
 mod connection;
 mod database;
 mod determinism;
 mod error;
 mod internal;
 mod memory;
+mod preflight;
 mod read;
 mod storage;
 mod text;
@@ -16,8 +18,11 @@ mod text;
 mod tests;
 
 pub(crate) use apply::command::{Command, CommandResult};
+pub(crate) use apply::execute::too_complex;
+pub(crate) use apply::halt::{ApplyPace, halted_in};
 pub(crate) use apply::meta::{Applied, Position};
 pub(crate) use apply::writer::{Entry, EntryKind, Writer};
+pub(crate) use build::{APPLY_LEVEL, fingerprint};
 pub(crate) use database::Database;
 pub(crate) use determinism::precheck::refuse_early;
 pub(crate) use storage::check::check_database;

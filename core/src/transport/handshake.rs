@@ -16,7 +16,7 @@ use super::tls::{is_not_tls, mismatch};
 use super::wire::{
     Hello, HelloReply, MAGIC, MAX_HELLO, MIN_VERSION, VERSION, WireError, encode_hello,
 };
-use super::{ClusterId, Lane, Local, Peer, Tls, same_cluster};
+use super::{Build, ClusterId, Lane, Local, Peer, Tls, same_build, same_cluster};
 use crate::config::validate_node_id;
 use crate::error::{Error, ErrorKind};
 
@@ -71,6 +71,7 @@ pub(super) async fn dial(
         Some(refusal) => refusal,
         None => unreachable(address, &e),
     };
+    let build = local.build();
     let sent = send(
         &mut writer,
         &encode_hello(&Hello {
@@ -80,6 +81,8 @@ pub(super) async fn dial(
             cluster_id: local.cluster_id().map(Vec::from).unwrap_or_default(),
             node_id: local.node_id(),
             lane: lane_number(lane),
+            apply_level: build.apply_level,
+            fingerprint: build.fingerprint,
         }),
     )
     .await;
@@ -96,7 +99,11 @@ pub(super) async fn dial(
         return Err(not_quorumlite(address, &"it does not say hello"));
     };
     if let Some(refusal) = reply.refusal {
-        return Err(Error::from(refusal).context(format_args!("{address} refused this node")));
+        let refusal = Error::from(refusal);
+        if refusal.code() == "FORBIDDEN_VERSION" {
+            local.other_build(&refusal);
+        }
+        return Err(refusal.context(format_args!("{address} refused this node")));
     }
     let version = common_version(reply.version, reply.min_version, address)?;
     let peer = Peer {
@@ -104,8 +111,10 @@ pub(super) async fn dial(
         cluster_id: cluster_id(&reply.cluster_id, address)?,
         version,
         lane,
+        build: Build { apply_level: reply.apply_level, fingerprint: reply.fingerprint },
     };
     same_cluster(local.cluster_id(), &peer)?;
+    same_build(local, &peer)?;
     reader.set_max_frame(lane.max_frame());
     Ok(Established { reader, writer, peer })
 }
@@ -206,8 +215,10 @@ fn check(hello: Hello, address: &str, local: &dyn Local) -> Result<Peer, Error> 
         cluster_id: cluster_id(&hello.cluster_id, address)?,
         version,
         lane,
+        build: Build { apply_level: hello.apply_level, fingerprint: hello.fingerprint },
     };
     local.admit(&peer)?;
+    same_build(local, &peer)?;
     Ok(peer)
 }
 
@@ -220,7 +231,10 @@ fn lane_number(lane: Lane) -> u32 {
 }
 
 fn reply(local: &dyn Local, refusal: Option<WireError>) -> HelloReply {
+    let build = local.build();
     HelloReply {
+        apply_level: build.apply_level,
+        fingerprint: build.fingerprint,
         magic: MAGIC,
         version: VERSION,
         min_version: MIN_VERSION,
@@ -261,6 +275,7 @@ async fn refuse_mismatch(tcp: TcpStream, address: &str, we_use_tls: bool) -> Rej
         cluster_id: Vec::new(),
         node_id: String::new(),
         refusal: Some(WireError::from(&told)),
+        ..Default::default()
     };
     if send(&mut writer, &encode_hello(&reply)).await.is_ok() {
         let _ = writer.shutdown().await;

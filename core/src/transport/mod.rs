@@ -67,6 +67,24 @@ impl Lane {
     }
 }
 
+/// What decides what a command does on a node, beside the command. Opaque here, but for being equal.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Build {
+    /// What entries of the log mean.
+    pub apply_level: u32,
+    /// Of SQLite's version and options, our functions and limits, the platform.
+    pub fingerprint: String,
+}
+
+impl std::fmt::Display for Build {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.fingerprint.as_str() {
+            "" => f.write_str("an older version, which does not say"),
+            fingerprint => write!(f, "apply level {}, build {fingerprint}", self.apply_level),
+        }
+    }
+}
+
 /// What the other side of a connection said in its hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -78,6 +96,8 @@ pub(crate) struct Peer {
     pub version: u32,
     /// What the connection is for.
     pub lane: Lane,
+    /// What decides what commands do there.
+    pub build: Build,
 }
 
 /// Who this node is. Changes once, when a joining node learns its cluster.
@@ -87,6 +107,14 @@ pub(crate) trait Local: Send + Sync + 'static {
 
     /// The cluster that this node belongs to, once that is known.
     fn cluster_id(&self) -> Option<ClusterId>;
+
+    /// What decides what commands do here.
+    fn build(&self) -> Build {
+        Build::default()
+    }
+
+    /// A peer was refused, or refused us, since its build is another one.
+    fn other_build(&self, _refusal: &Error) {}
 
     /// May this peer talk to us? Asked once per connection; the error is sent to the peer as the
     /// refusal. By default two known and different cluster ids are refused.
@@ -111,6 +139,35 @@ fn same_cluster(ours: Option<ClusterId>, peer: &Peer) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// The check that both sides make: builds that may compute different rows must not replicate.
+fn same_build(local: &dyn Local, peer: &Peer) -> Result<()> {
+    let ours = local.build();
+    if ours == peer.build {
+        return Ok(());
+    }
+    let (me, node) = (local.node_id(), &peer.node_id);
+    let advice = if ours.apply_level == peer.build.apply_level && !peer.build.fingerprint.is_empty()
+    {
+        "install the same version of quorumlite, for the same kind of platform, on both".to_owned()
+    } else if ours.apply_level > peer.build.apply_level {
+        format!("upgrade {node:?}")
+    } else {
+        format!("upgrade {me:?}")
+    };
+    let refusal = Error::new(
+        ErrorKind::Forbidden,
+        "FORBIDDEN_VERSION",
+        format!(
+            "nodes {me:?} ({ours}) and {node:?} ({}) could compute different rows from the same \
+             statement and do not replicate to each other: {advice}. Reads at \"none\" and \
+             \"session\" go on",
+            peer.build
+        ),
+    );
+    local.other_build(&refusal);
+    Err(refusal)
 }
 
 fn hex(id: &ClusterId) -> String {

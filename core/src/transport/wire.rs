@@ -40,6 +40,11 @@ pub(super) struct Hello {
     pub node_id: String,
     #[prost(uint32, tag = "6")]
     pub lane: u32,
+    /// See [`Build`](super::Build); absent from versions that did not say.
+    #[prost(uint32, tag = "7")]
+    pub apply_level: u32,
+    #[prost(string, tag = "8")]
+    pub fingerprint: String,
 }
 
 /// The first message of the accepting side. With a refusal it is also the last.
@@ -57,6 +62,10 @@ pub(super) struct HelloReply {
     pub node_id: String,
     #[prost(message, optional, tag = "6")]
     pub refusal: Option<WireError>,
+    #[prost(uint32, tag = "7")]
+    pub apply_level: u32,
+    #[prost(string, tag = "8")]
+    pub fingerprint: String,
 }
 
 /// An [`Error`] in transit.

@@ -159,6 +159,27 @@ public final class Node: Sendable {
         }
     }
 
+    /// Takes back, on all nodes, the commands at the log index of `Status.halted`, which no node could
+    /// apply. `force` leaves out what the other members say that they have applied. Returns when this
+    /// node has gone on beyond it.
+    public func voidCommand(
+        _ index: UInt64, force: Bool = false, timeout: TimeInterval? = nil
+    ) async throws {
+        try await detachable { [native] in
+            try await native.voidCommand(index: index, force: force, timeout: timeout)
+        }
+    }
+
+    /// Tries the command before which this node has halted once more, on this node alone.
+    public func retryApply(timeout: TimeInterval? = nil) async throws {
+        try await detachable { [native] in try await native.retryApply(timeout: timeout) }
+    }
+
+    /// Lets `CURRENT_TIMESTAMP` go back to the leader's clock, which it was ahead of.
+    public func resetClock(timeout: TimeInterval? = nil) async throws {
+        try await detachable { [native] in try await native.resetClock(timeout: timeout) }
+    }
+
     /// Hashes the logical content of the local database: equal on nodes at the same index.
     public func contentHash() async throws -> ContentHash {
         ContentHash(try await detachable { [native] in try await native.contentHash() })

@@ -44,10 +44,28 @@ public struct Status: Sendable, Hashable {
     public let checkedIndex: UInt64
     /// The first difference between replicas that was found; see `Config.checkInterval`.
     public let divergence: String?
+    /// That the time of the last command is far ahead of this node's clock, where it is.
+    public let clockWarning: String?
+    /// What log entries mean to this node; members replicate only where this is equal.
+    public let applyLevel: UInt32
+    /// Of all else that decides what a write does: SQLite, functions, limits, the platform.
+    public let fingerprint: String
+    /// Where this node has stopped applying, if it has; see `Node.voidCommand`.
+    public let halted: Halted?
     /// The snapshot that this node receives, or the last one; nil since it was opened.
     public let snapshot: SnapshotProgress?
     /// `reachable` and `appliedIndex` are known only of this node; ask `members()` for the others.
     public let members: [Member]
+}
+
+/// A command that this node does not apply any more, nor anything after it.
+public struct Halted: Sendable, Hashable {
+    /// The index of its entry in the log.
+    public let index: UInt64
+    /// How often it was tried.
+    public let attempts: UInt32
+    /// What came of it.
+    public let reason: String
 }
 
 /// How far the reception of a snapshot is.
@@ -83,8 +101,17 @@ extension Status {
             commitIndex: s.commitIndex, appliedIndex: s.appliedIndex,
             durableIndex: s.durableIndex, purgedIndex: s.purgedIndex, logBytes: s.logBytes,
             address: s.address, lastRefusal: s.lastRefusal, checkedIndex: s.checkedIndex,
-            divergence: s.divergence, snapshot: s.snapshot.map { SnapshotProgress($0) },
+            divergence: s.divergence, clockWarning: s.clockWarning,
+            applyLevel: s.applyLevel, fingerprint: s.fingerprint,
+            halted: s.halted.map { Halted($0) },
+            snapshot: s.snapshot.map { SnapshotProgress($0) },
             members: s.members.map { Member($0) })
+    }
+}
+
+extension Halted {
+    init(_ h: QuorumliteFFI.Halted) {
+        self.init(index: h.index, attempts: h.attempts, reason: h.reason)
     }
 }
 

@@ -42,7 +42,7 @@ const VALUE_SIZE: usize = 32;
 
 /// What compiling one statement may ask the authorizer, beside once for each byte of its text: each
 /// table, column and function that it reads, also within views and triggers.
-const MOST_QUESTIONS: usize = 20_000;
+pub(in crate::sqlite) const MOST_QUESTIONS: usize = 20_000;
 
 /// A read that finds less than this of its thread's stack left, in bytes, gets one of its own.
 const STACK: usize = 1 << 20;
@@ -133,7 +133,7 @@ pub(crate) fn reset_connection_state(conn: &Connection, uses_changes: bool) -> c
 
 /// Notices that another connection changed the schema. A SELECT does so by itself; a PRAGMA answers
 /// from the schema that this connection read last.
-fn reload_schema(conn: &Connection) -> crate::Result<()> {
+pub(in crate::sqlite) fn reload_schema(conn: &Connection) -> crate::Result<()> {
     conn.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")
         .and_then(|mut statement| statement.exists([]))
         .map(drop)
@@ -305,7 +305,8 @@ fn too_long() -> Error {
     )
 }
 
-fn too_complex() -> Error {
+/// The error of a statement that does not get done with being compiled.
+pub(crate) fn too_complex() -> Error {
     Error::new(
         ErrorKind::Sql,
         "SQL_TOO_COMPLEX",

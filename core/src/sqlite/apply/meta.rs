@@ -30,7 +30,12 @@ pub(crate) struct Applied {
     pub membership: Option<(Option<Position>, Bytes)>,
     /// The time of the last command, in microseconds since 1970 (UTC). Never goes back.
     pub timestamp_us: i64,
+    /// The entries whose commands were taken back before they were applied, in rising order.
+    pub voided: Vec<u64>,
 }
+
+/// So many voided entries are remembered; each was a crash of every replica.
+const MAX_VOIDED: usize = 1024;
 
 impl Applied {
     /// The applied index, 0 where nothing was applied.
@@ -102,9 +107,11 @@ impl Applied {
             && position.is_none_or(|p| at.index > p.index)
         {
             position = Some(at);
-            timestamp_us = timestamp_us.max(time);
+            // Also where it is earlier: the clock may have been reset.
+            timestamp_us = time;
         }
-        Ok(Applied { position, membership, timestamp_us })
+        let voided = load_voided(conn)?;
+        Ok(Applied { position, membership, timestamp_us, voided })
     }
 
     /// Writes what differs from `before`. Runs in the caller's transaction, of which a row of recent
@@ -121,11 +128,27 @@ impl Applied {
             put(conn, "membership", &bytes[..])?;
             store_position(conn, ["membership_term", "membership_index"], *at)?;
         }
+        if self.voided != before.voided {
+            let from = self.voided.len().saturating_sub(MAX_VOIDED);
+            let bytes: Vec<u8> = self.voided[from..].iter().flat_map(|i| i.to_le_bytes()).collect();
+            put(conn, "voided", bytes)?;
+        }
         if carried {
             return Ok(());
         }
         put(conn, "timestamp_us", self.timestamp_us)?;
         store_position(conn, ["applied_term", "applied_index"], self.position)
+    }
+}
+
+fn load_voided(conn: &Connection) -> Result<Vec<u64>> {
+    match get(conn, "voided")? {
+        None => Ok(Vec::new()),
+        Some(SqlValue::Blob(bytes)) if bytes.len() % 8 == 0 => {
+            let words = bytes.as_chunks::<8>().0;
+            Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+        }
+        Some(_) => Err(not_a_replica("its list of voided entries is damaged")),
     }
 }
 

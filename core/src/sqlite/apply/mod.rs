@@ -4,6 +4,9 @@
 pub(super) mod budget;
 pub(super) mod command;
 pub(super) mod execute;
+#[cfg(debug_assertions)]
+pub(super) mod fault;
+pub(super) mod halt;
 pub(super) mod meta;
 pub(super) mod recent;
 pub(super) mod record;

@@ -1,14 +1,15 @@
 //! [`Writer`]: applies log entries to the database, exactly once and the same on every node.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::Connection;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::apply::command::{Command, CommandResult, Outcome, Running, Verdict};
 use crate::sqlite::apply::execute::{after_blanks, first_keyword};
+use crate::sqlite::apply::halt::ApplyMark;
 use crate::sqlite::apply::meta::{Applied, Position};
 use crate::sqlite::apply::recent::{self, Identity, Known, Recent};
 use crate::sqlite::database::Shared;
@@ -39,13 +40,21 @@ pub(crate) enum EntryKind {
         /// The commands.
         commands: Vec<Command>,
     },
+    /// The commands of the entry with this index, which stands before it, were taken back: nobody
+    /// has applied them.
+    Void(u64),
+    /// The time of the commands after it begins here, whatever it was before.
+    ResetClock(i64),
 }
 
 impl Entry {
     fn commands(&self) -> &[Command] {
         match &self.kind {
             EntryKind::Commands { commands, .. } => commands,
-            EntryKind::Blank | EntryKind::Membership(_) => &[],
+            EntryKind::Blank
+            | EntryKind::Membership(_)
+            | EntryKind::Void(_)
+            | EntryKind::ResetClock(_) => &[],
         }
     }
 }
@@ -73,6 +82,9 @@ pub(crate) struct Writer {
     pub(in crate::sqlite) careful: u32,
     /// What one command may use, in steps: part of the content.
     pub(in crate::sqlite) budget: u64,
+    pub(in crate::sqlite) mark: ApplyMark,
+    /// Entries that are not applied yet, and that a committed entry after them takes back.
+    pub(in crate::sqlite) voids: BTreeSet<u64>,
 }
 
 /// The [`Writer::careful`] after a failure. Few in tests, which are full of failures.
@@ -108,7 +120,37 @@ impl Writer {
     /// This node must stop. Whole entries from the front of `entries` may have been committed.
     pub(crate) fn apply(&mut self, entries: Vec<Entry>) -> Result<Vec<Vec<CommandResult>>> {
         self.shared.check()?;
-        self.apply_entries(&entries).map_err(|e| self.shared.fail(e))
+        self.apply_entries(&entries).map_err(|e| {
+            self.mark.failed(&e);
+            self.shared.fail(e)
+        })
+    }
+
+    /// A committed entry takes back the commands of entry `index`: they are skipped if they were not
+    /// applied yet.
+    pub(crate) fn void(&mut self, index: u64) {
+        if index > self.applied.index() {
+            self.voids.insert(index);
+            self.publish_halted();
+        }
+    }
+
+    /// Tries what is halted once more.
+    pub(crate) fn retry(&mut self) {
+        self.mark.retry();
+        self.publish_halted();
+    }
+
+    /// The node is closed.
+    pub(crate) fn finish(&mut self) {
+        self.mark.clear();
+    }
+
+    /// Says what is not applied any more because it ended the process before.
+    pub(in crate::sqlite) fn publish_halted(&mut self) {
+        self.mark.ended(self.applied.index());
+        let halted = self.mark.halted().filter(|h| !self.voids.contains(&h.index));
+        self.shared.publish_halted(halted);
     }
 
     fn apply_entries(&mut self, entries: &[Entry]) -> Result<Vec<Vec<CommandResult>>> {
@@ -118,6 +160,9 @@ impl Writer {
         let mut doomed = Doomed::new();
         let mut range = 0..entries.len();
         while !range.is_empty() {
+            if entries.get(range.start).is_some_and(|e| self.mark.is_suspect(e.position.index)) {
+                range.end = range.start + 1;
+            }
             match self.transaction(entries, range.clone(), &doomed) {
                 Ok(Attempt::Committed(more)) => {
                     results.extend(more);
@@ -175,6 +220,9 @@ impl Writer {
     ) -> Result<Attempt> {
         let mut applied = self.applied.clone();
         let mut results = Vec::with_capacity(range.len());
+        if let Some([first, .., last] | [first @ last]) = entries.get(range.clone()) {
+            self.mark.begin(first.position.index, last.position.index);
+        }
         internal::run(connection(&self.conn)?, "BEGIN IMMEDIATE")?;
         for i in range {
             let Some(entry) = entries.get(i) else { break };
@@ -186,6 +234,10 @@ impl Writer {
                 ));
             }
             let mut answers = Vec::new();
+            let voided = self.voids.contains(&at.index).then(|| Verdict::Fails(voided()));
+            if voided.is_some() {
+                applied.voided.push(at.index);
+            }
             match &entry.kind {
                 EntryKind::Blank => {}
                 EntryKind::Membership(bytes) => {
@@ -195,15 +247,24 @@ impl Writer {
                     applied.timestamp_us = applied.timestamp_us.max(*timestamp_us);
                     answers.reserve(commands.len());
                     for (slot, command) in commands.iter().enumerate() {
-                        let verdict = doomed.get(&(i, slot));
+                        let verdict = voided.as_ref().or_else(|| doomed.get(&(i, slot)));
                         let now = applied.timestamp_us;
-                        match self.command(at.index, now, command, verdict)? {
+                        self.mark.command(true);
+                        let outcome = self.command(at.index, now, command, verdict)?;
+                        self.mark.command(false);
+                        match outcome {
                             Outcome::Done(result) => answers.push(result),
                             Outcome::RolledBack(verdict) => {
                                 return Ok(Attempt::RolledBack { entry: i, slot, verdict });
                             }
                             Outcome::Unprotected => return Ok(Attempt::Unprotected),
                         }
+                    }
+                }
+                EntryKind::ResetClock(time) => applied.timestamp_us = *time,
+                EntryKind::Void(index) => {
+                    if !applied.voided.contains(index) {
+                        return Err(applied_before(*index, at.index));
                     }
                 }
             }
@@ -217,6 +278,10 @@ impl Writer {
         self.recent.committed();
         self.careful = self.careful.saturating_sub(1);
         self.applied = applied;
+        if !self.voids.is_empty() {
+            self.voids = self.voids.split_off(&(self.applied.index() + 1));
+        }
+        self.mark.ended(self.applied.index());
         self.shared.publish_applied(&self.applied);
         Ok(Attempt::Committed(results))
     }
@@ -283,9 +348,33 @@ impl Writer {
                 .iter()
                 .any(|w| word.eq_ignore_ascii_case(w))
         };
+        if !command.statements.iter().all(|s| simple(first_keyword(&s.sql))) {
+            self.shared.preflight.forget();
+        }
         let lone = matches!(&command.statements[..], [s] if simple(first_keyword(&s.sql)));
         !lone || self.virtual_tables || self.stale_statistics || self.careful > 0
     }
+}
+
+/// The result of every command of an entry that was taken back.
+fn voided() -> Error {
+    Error::new(
+        ErrorKind::Sql,
+        "COMMAND_VOIDED",
+        "the write was taken back by void_command() before any node had applied it, and has no effect: \
+         it, or another write in its log entry, had ended the nodes that applied it",
+    )
+}
+
+fn applied_before(index: u64, at: u64) -> Error {
+    Error::new(
+        ErrorKind::Corruption,
+        "CORRUPTION_VOIDED",
+        format!(
+            "entry {at} of the log voids the command at index {index}, which this node has applied: its \
+             data differs from that of the others. Remove this node's directory and let it join again"
+        ),
+    )
 }
 
 pub(in crate::sqlite) fn connection(conn: &Option<Connection>) -> Result<&Connection> {

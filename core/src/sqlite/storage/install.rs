@@ -63,6 +63,7 @@ impl Writer {
         }
         // The main file alone is the old database now. Nobody may have it open when it goes.
         shared.readers.close_idle();
+        let _no_compiler = shared.preflight.close();
         checkpointer.close();
         self.conn = None;
         let replaced = shared.files.replace_main(image_file);
@@ -82,6 +83,7 @@ impl Writer {
         (self.conn, self.applied, self.recent) = (Some(conn), applied, recent);
         self.stale_statistics = false;
         shared.publish_applied(&self.applied);
+        self.publish_halted();
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ mod state_byte_level;
 mod state_image;
 mod state_splits;
 mod state_support;
+mod state_void;
 
 use rusqlite::Connection;
 

@@ -20,6 +20,7 @@ fn stream(random: &mut Random) -> Vec<u8> {
         cluster_id: random.bytes(16),
         node_id: "n1".to_owned(),
         lane: random.below(5) as u32,
+        ..Default::default()
     }));
     for _ in 0..random.below(5) {
         let len = random.below(200);

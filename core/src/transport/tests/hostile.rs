@@ -16,6 +16,7 @@ fn hello(lane: u32) -> Vec<u8> {
         cluster_id: Vec::new(),
         node_id: "raw".to_owned(),
         lane,
+        ..Default::default()
     };
     encode_hello(&hello).to_vec()
 }
@@ -55,6 +56,7 @@ async fn accept_by_hand(listener: &TcpListener) -> TcpStream {
         cluster_id: Vec::new(),
         node_id: "n1".to_owned(),
         refusal: None,
+        ..Default::default()
     };
     tcp.write_all(&encode_hello(&reply)).await.unwrap();
     tcp
@@ -146,6 +148,7 @@ async fn malformed_hellos_are_refused_with_a_reason() {
         cluster_id: Vec::new(),
         node_id: "raw".to_owned(),
         lane: 1,
+        ..Default::default()
     };
     let bad = [
         Hello { lane: 0, ..good.clone() },

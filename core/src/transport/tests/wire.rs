@@ -17,6 +17,7 @@ fn the_bytes_of_version_1_do_not_change() {
         cluster_id: vec![0xAB; 2],
         node_id: "n1".to_owned(),
         lane: 2,
+        ..Default::default()
     };
     let bytes = b"\0\0\0\x13\x0d\x50\x54\x4c\x51\x10\x01\x18\x01\x22\x02\xab\xab\x2a\x02n1\x30\x02";
     assert_eq!(&encode_hello(&hello)[..], bytes);

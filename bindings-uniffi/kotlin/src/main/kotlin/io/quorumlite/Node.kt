@@ -146,6 +146,31 @@ public class Node internal constructor(private val native: NativeNode) : AutoClo
         outcome { native.removeMember(id, seconds) }
     }
 
+    /**
+     * Takes back, on all nodes, the commands at the log index [index] of [Status.halted], which no node
+     * could apply. [force] leaves out what the other members say that they have applied. Returns when
+     * this node has gone on beyond it.
+     */
+    public suspend fun voidCommand(index: Long, force: Boolean = false, timeout: Duration? = null) {
+        val seconds = seconds(timeout, "timeout")
+        val native = open()
+        outcome { native.voidCommand(index.toULong(), force, seconds) }
+    }
+
+    /** Tries the command before which this node has halted once more, on this node alone. */
+    public suspend fun retryApply(timeout: Duration? = null) {
+        val seconds = seconds(timeout, "timeout")
+        val native = open()
+        outcome { native.retryApply(seconds) }
+    }
+
+    /** Lets `CURRENT_TIMESTAMP` go back to the leader's clock, which it was ahead of. */
+    public suspend fun resetClock(timeout: Duration? = null) {
+        val seconds = seconds(timeout, "timeout")
+        val native = open()
+        outcome { native.resetClock(seconds) }
+    }
+
     /** Hashes the logical content of the local database: equal on nodes at the same index. */
     public suspend fun contentHash(): ContentHash {
         val native = open()

@@ -163,6 +163,10 @@ internal fun status(s: io.quorumlite.ffi.Status): Status =
         lastRefusal = s.lastRefusal,
         checkedIndex = s.checkedIndex.toLong(),
         divergence = s.divergence,
+        clockWarning = s.clockWarning,
+        applyLevel = s.applyLevel.toInt(),
+        fingerprint = s.fingerprint,
+        halted = s.halted?.let { Halted(it.index.toLong(), it.attempts.toInt(), it.reason) },
         snapshot =
             s.snapshot?.let {
                 SnapshotProgress(

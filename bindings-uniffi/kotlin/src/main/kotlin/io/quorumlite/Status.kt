@@ -34,6 +34,11 @@ public data class Member(
  *   0 for never.
  * @property divergence the first difference between replicas that was found; see
  *   [Config.checkInterval].
+ * @property clockWarning that the time of the last command is far ahead of this node's clock, where it is.
+ * @property applyLevel what log entries mean to this node; members replicate only where this is equal.
+ * @property fingerprint of all else that decides what a write does: SQLite, functions, limits, the
+ *   platform.
+ * @property halted where this node has stopped applying, if it has; see [Node.voidCommand].
  * @property snapshot the snapshot that this node receives, or the last one; `null` where it received none
  *   since it was opened.
  * @property members all members; `reachable` and `appliedIndex` are known only of this node, ask
@@ -56,9 +61,22 @@ public data class Status(
     val lastRefusal: String?,
     val checkedIndex: Long,
     val divergence: String?,
+    val clockWarning: String?,
+    val applyLevel: Int,
+    val fingerprint: String,
+    val halted: Halted?,
     val snapshot: SnapshotProgress?,
     val members: List<Member>,
 )
+
+/**
+ * A command that this node does not apply any more, nor anything after it.
+ *
+ * @property index the index of its entry in the log.
+ * @property attempts how often it was tried.
+ * @property reason what came of it.
+ */
+public data class Halted(val index: Long, val attempts: Int, val reason: String)
 
 /**
  * How far the reception of a snapshot is.
