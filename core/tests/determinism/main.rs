@@ -242,8 +242,10 @@ async fn replicas_stay_equal_whatever_is_written() {
     let done = |fuzzer: &Fuzzer| begin.elapsed() >= time || sent(fuzzer) >= limit;
     loop {
         // In a quiet round the node that is started again is the only one to compile anything.
-        let quiet =
-            chance.below(5) < 2 || matches!(Kind::only(), Some(Kind::Plans | Kind::Options));
+        let quiet = match Kind::only() {
+            None | Some(Kind::Plain) => chance.below(5) < 2,
+            Some(kind) => matches!(kind, Kind::Plans | Kind::Options),
+        };
         if quiet {
             let seconds = ROUND.as_secs_f64() * 0.6;
             let fill = fuzzer.generator.lock().expect("no panic").begin_quiet(seconds);
