@@ -108,8 +108,8 @@ impl Generator {
         }
         if self.quiet {
             match self.random.below(60) {
-                0..12 => return self.plan_dependent(),
-                12..15 => return self.options(),
+                0..12 if self.only != Some(Kind::Options) => return self.plan_dependent(),
+                12..15 if self.only != Some(Kind::Plans) => return self.options(),
                 _ => {}
             }
         } else if let Some(command) = self.adverse() {
