@@ -52,6 +52,7 @@ mod error;
 mod fuzz;
 mod log;
 mod node;
+mod private;
 mod proto;
 mod recover;
 mod sqlite;

@@ -1,6 +1,6 @@
 //! [`DataDirectory`]: one process owns it, and it knows its node and its cluster.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind as IoKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use fs4::fs_std::FileExt;
 
 use crate::config::validate_node_id;
 use crate::error::{Error, ErrorKind, Result};
+use crate::private;
 use crate::transport::ClusterId;
 
 const LOCK_FILE: &str = "quorumlite.lock";
@@ -41,7 +42,7 @@ pub(crate) struct StoredIdentity {
 impl DataDirectory {
     /// Creates the directory where it is missing.
     pub(crate) fn create(path: &Path) -> Result<()> {
-        create_durably(path).map_err(|e| directory_error(path, e))
+        create_durably(path, private::create_dir).map_err(|e| directory_error(path, e))
     }
 
     /// Locks a directory that holds a node.
@@ -65,10 +66,8 @@ impl DataDirectory {
     pub(crate) fn open(path: &Path) -> Result<DataDirectory> {
         Self::create(path)?;
         let lock_path = path.join(LOCK_FILE);
-        let mut lock = OpenOptions::new()
+        let mut lock = private::create_file()
             .read(true)
-            .write(true)
-            .create(true)
             .truncate(false)
             .open(&lock_path)
             .map_err(|e| directory_error(path, e))?;
@@ -133,7 +132,7 @@ impl DataDirectory {
         }
         let temporary = self.path.join("node.new");
         let write = || {
-            let mut file = File::create(&temporary)?;
+            let mut file = private::create_file().truncate(true).open(&temporary)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&temporary, self.path.join(IDENTITY_FILE))?;
@@ -144,16 +143,17 @@ impl DataDirectory {
 }
 
 /// Creates a directory and those above it where they are missing, so that their names survive a power
-/// cut: what is synced in a directory without a name is lost.
-fn create_durably(path: &Path) -> std::io::Result<()> {
+/// cut: what is synced in a directory without a name is lost. `make` makes the last one; those above it
+/// may be meant for others too.
+fn create_durably(path: &Path, make: fn(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     let above = path.parent().filter(|above| !above.as_os_str().is_empty());
     if let Some(above) = above {
-        create_durably(above)?;
+        create_durably(above, |path| fs::create_dir(path))?;
     }
-    match fs::create_dir(path) {
+    match make(path) {
         // Somebody else may have been faster.
         Err(_) if path.is_dir() => {}
         made => made?,

@@ -61,7 +61,7 @@ impl SnapshotData {
 fn copy_image(image: &Image, path: &Path) -> Result<()> {
     use std::io::Write;
     let io = |e: std::io::Error| storage_failed(path, e);
-    let mut file = std::fs::File::create(path).map_err(io)?;
+    let mut file = crate::private::create_file().truncate(true).open(path).map_err(io)?;
     let mut offset = 0;
     while offset < image.len() {
         let chunk = image.read(offset, CHUNK_BYTES)?;

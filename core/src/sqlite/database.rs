@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::private;
 use crate::sqlite::apply::meta::{Applied, Position};
 use crate::sqlite::apply::recent::{Limits, Recent};
 use crate::sqlite::apply::writer::Writer;
@@ -273,12 +274,23 @@ impl Files {
     fn prepare(dir: &Path) -> Result<Files> {
         let files = Files::in_directory(dir);
         if !files.folder.is_dir() {
-            fs::create_dir_all(&files.folder)
+            private::create_dir_all(&files.folder)
                 .map_err(|e| disk_error("create", &files.folder, e))?;
             sync_dir(dir)?;
         }
         remove(&files.incoming)?;
+        files.make_main()?;
         Ok(files)
+    }
+
+    /// Makes the database's file where it is missing, empty: SQLite would let others read it, and
+    /// gives the files beside it the permissions of this one. Nobody can have it open yet.
+    fn make_main(&self) -> Result<()> {
+        match private::create_file().create_new(true).open(&self.main) {
+            Ok(_) => self.sync_dir(),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(e) => Err(disk_error("create", &self.main, e)),
+        }
     }
 
     /// Where the files are within `dir`, a node's directory.
