@@ -34,7 +34,7 @@ pub(crate) struct ClusterCore {
     pub(crate) consensus: Consensus,
     pub(super) identities: Arc<Identities>,
     pub(crate) barrier: ReadBarrier,
-    server: Option<Server>,
+    pub(super) server: Option<Server>,
     pub(super) listen: Option<String>,
     address: Option<String>,
     pub(crate) replica_check: ReplicaCheck,
