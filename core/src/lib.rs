@@ -47,6 +47,7 @@ mod check;
 mod cluster;
 mod config;
 mod consensus;
+mod disk;
 mod error;
 #[cfg(test)]
 mod fuzz;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use fs4::fs_std::FileExt;
 
 use crate::config::validate_node_id;
+use crate::disk::{self, Cause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 use crate::transport::ClusterId;
@@ -121,6 +122,35 @@ impl DataDirectory {
         })
     }
 
+    /// The error of a directory that holds a node's data, and not the file that names the node.
+    pub(crate) fn lost_identity(&self) -> Error {
+        Error::new(
+            ErrorKind::Corruption,
+            "CORRUPTION_IDENTITY",
+            format!(
+                "the file {}, which names the node and its cluster, is missing: restore it from a \
+                 copy of this directory, or remove the directory and let the node join again",
+                self.path.join(IDENTITY_FILE).display()
+            ),
+        )
+    }
+
+    /// The error of a directory whose node has been part of a cluster and has no log any more.
+    pub(crate) fn lost_log(&self) -> Error {
+        Error::new(
+            ErrorKind::Corruption,
+            "CORRUPTION_LOG",
+            format!(
+                "the log of this node is missing ({} holds no segment of it): remove the directory {} \
+                 and let the node join again. Where no other node has the data, restore the whole \
+                 directory from a copy, or start anew with what is in its database with \
+                 recover_lost_quorum",
+                self.path.join("log").display(),
+                self.path.display(),
+            ),
+        )
+    }
+
     /// Writes the identity; it is durable when this returns.
     pub(crate) fn save_identity(&self, identity: &StoredIdentity) -> Result<()> {
         let mut text = format!("{FORMAT}\nnode_id {}\n", identity.node_id);
@@ -196,20 +226,44 @@ fn unhex(text: &str) -> Option<ClusterId> {
 
 fn directory_error(path: &Path, e: std::io::Error) -> Error {
     let path = path.display();
-    let (code, message) = match e.kind() {
-        IoKind::PermissionDenied | IoKind::ReadOnlyFilesystem => (
+    let (code, message) = match Cause::of(&e) {
+        Cause::Permission => (
             "CONFIG_PERMISSION",
             format!(
                 "no permission to use the data directory {path}; choose one that this user may write to"
             ),
         ),
-        IoKind::AlreadyExists | IoKind::NotADirectory => (
+        Cause::ReadOnly => (
+            "CONFIG_READ_ONLY",
+            format!(
+                "the data directory {path} is on a file system that is mounted read-only: mount it \
+                 writable, or choose another directory"
+            ),
+        ),
+        Cause::NoDirectory => (
             "CONFIG_DIRECTORY",
             format!(
                 "{path} is a file, or lies below one; name a directory (it is created if missing)"
             ),
         ),
-        _ => ("CONFIG_DIRECTORY", format!("the data directory {path} cannot be used: {e}")),
+        Cause::TooManyFiles => {
+            return disk::too_many_files(format!("the data directory {path}: {e}")).with_source(e);
+        }
+        Cause::Full => {
+            return Error::new(
+                ErrorKind::Unavailable,
+                "STORAGE_FAILED",
+                format!(
+                    "the data directory {path} cannot be written: {e}; {}, then open the node again",
+                    Cause::Full.advice()
+                ),
+            )
+            .with_retryable(false)
+            .with_source(e);
+        }
+        Cause::Other => {
+            ("CONFIG_DIRECTORY", format!("the data directory {path} cannot be used: {e}"))
+        }
     };
     Error::config(code, message).with_source(e)
 }

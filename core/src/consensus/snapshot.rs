@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::types::{Snapshot, Vote};
 use super::{codec, incoming};
+use crate::disk::{self, Cause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, Method};
 use crate::sqlite::Image;
@@ -72,10 +73,14 @@ fn copy_image(image: &Image, path: &Path) -> Result<()> {
 }
 
 pub(super) fn storage_failed(path: &Path, e: std::io::Error) -> Error {
+    let cause = Cause::of(&e);
+    if cause == Cause::TooManyFiles {
+        return disk::too_many_files(format!("{}: {e}", path.display()));
+    }
     Error::new(
         ErrorKind::Unavailable,
         "STORAGE_FAILED",
-        format!("cannot write {}: {e}; is the disk full?", path.display()),
+        format!("cannot write {}: {e}; {}", path.display(), cause.advice()),
     )
     .with_retryable(false)
     .with_source(e)

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use crate::disk::{self, Cause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 use crate::sqlite::apply::meta::{Applied, Position};
@@ -57,6 +58,11 @@ pub(super) struct Shared {
 }
 
 impl Database {
+    /// Whether there is a database in `dir`, a node's directory.
+    pub(crate) fn exists(dir: &Path) -> bool {
+        Files::in_directory(dir).main.exists()
+    }
+
     /// Opens the database in `dir`, a node's directory, and creates it if there is none. The caller
     /// holds the directory's lock: a database must be open only once.
     ///
@@ -341,11 +347,14 @@ pub(super) fn sync_dir(path: &Path) -> Result<()> {
 
 pub(super) fn disk_error(verb: &str, path: &Path, e: io::Error) -> Error {
     let text = format!("cannot {verb} {}: {e}", path.display());
-    match e.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
-            Error::new(ErrorKind::Config, "DATA_DIRECTORY", text)
+    let cause = Cause::of(&e);
+    let advised = format!("{text}; {}", cause.advice());
+    match cause {
+        Cause::TooManyFiles => disk::too_many_files(text),
+        Cause::Permission | Cause::NoDirectory => {
+            Error::new(ErrorKind::Config, "DATA_DIRECTORY", advised)
         }
-        _ => node_error("DISK_ERROR", text),
+        _ => node_error("DISK_ERROR", advised),
     }
     .with_source(e)
 }

@@ -6,4 +6,5 @@ pub(super) mod disk_full;
 pub(super) mod image;
 pub(super) mod install;
 pub(super) mod new_names;
+pub(super) mod open_files;
 pub(super) mod wal_writes;
