@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cluster::{DataDirectory, StoredIdentity};
 use crate::consensus::repair::{self, LogSummary};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::sqlite::{self, Applied};
 use crate::status::Member;
@@ -109,7 +109,9 @@ pub fn check(path: impl AsRef<Path>) -> Result<CheckReport> {
     }
     let applied = database.applied.clone().unwrap_or_default();
     report.applied_index = applied.index();
+    let used = identity.as_ref().is_some_and(|identity| identity.cluster_id.is_some());
     match Log::open_read_only(&path.join("log")) {
+        Ok(_) if used && !Log::exists(&path.join("log"))? => report.error(&directory.lost_log()),
         Ok(log) => {
             let applied = (database.problems.is_empty()).then_some(&applied);
             let summary = repair::summarize(&log, applied);
@@ -122,7 +124,7 @@ pub fn check(path: impl AsRef<Path>) -> Result<CheckReport> {
     if let Some(halted) = sqlite::halted_in(path, applied.index()) {
         report.add(Severity::Note, "APPLY_HALTED", halted.error().message());
     }
-    add_identity(&mut report, identity, &applied);
+    add_identity(&mut report, &directory, identity, &applied);
     report.ok = report.findings.iter().all(|finding| finding.severity != Severity::Error);
     Ok(report)
 }
@@ -148,7 +150,12 @@ fn add_log(report: &mut CheckReport, log: LogSummary) {
     }
 }
 
-fn add_identity(report: &mut CheckReport, identity: Option<StoredIdentity>, applied: &Applied) {
+fn add_identity(
+    report: &mut CheckReport,
+    directory: &DataDirectory,
+    identity: Option<StoredIdentity>,
+    applied: &Applied,
+) {
     let Some(identity) = identity else {
         if report.findings.iter().any(|f| f.code == "CORRUPTION_IDENTITY") {
             return;
@@ -157,10 +164,7 @@ fn add_identity(report: &mut CheckReport, identity: Option<StoredIdentity>, appl
             let text = "the directory was never used: no node has finished its first start in it";
             report.add(Severity::Note, "NEVER_USED", text);
         } else {
-            let text = "the file \"node\", which names the node and its cluster, is missing: \
-                        restore it from a copy of this directory, or remove the directory and let \
-                        the node join again";
-            report.error(&Error::new(ErrorKind::Corruption, "CORRUPTION_IDENTITY", text));
+            report.error(&directory.lost_identity());
         }
         return;
     };

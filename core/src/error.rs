@@ -185,6 +185,11 @@ impl Error {
         self.0.leader.as_deref()
     }
 
+    /// The number that the operating system gave, where it caused this error.
+    pub(crate) fn os_error(&self) -> Option<i32> {
+        self.source()?.downcast_ref::<std::io::Error>()?.raw_os_error()
+    }
+
     /// SQLite's extended result code (<https://www.sqlite.org/rescode.html>), where SQLite failed.
     pub fn sqlite_code(&self) -> Option<i32> {
         self.0.sqlite_code

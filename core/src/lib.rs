@@ -53,11 +53,13 @@ mod check;
 mod cluster;
 mod config;
 mod consensus;
+mod disk;
 mod error;
 #[cfg(test)]
 mod fuzz;
 mod log;
 mod node;
+mod private;
 mod proto;
 mod recover;
 mod sqlite;

@@ -396,6 +396,8 @@ async fn every_wrong_option_is_refused_with_its_mend() {
     let [cert, key] = own.sign("n1");
     let [_, other_key] = own.sign("n2");
     let long = "x".repeat(65);
+    let listen = free_address();
+    let alias = listen.replace("127.0.0.1", "localhost");
     #[rustfmt::skip]
     let table: Vec<(Config, &str, &str)> = vec![
         (Config::new(""), "CONFIG_DIRECTORY", "name a directory"),
@@ -447,6 +449,8 @@ async fn every_wrong_option_is_refused_with_its_mend() {
         (node().certificates(own.ca(), &file, &key), "CONFIG_CERTIFICATE", "no certificate in PEM form"),
         (node().certificates(own.ca(), &cert, &file), "CONFIG_CERTIFICATE", "no unencrypted private key"),
         (node().certificates(own.ca(), &cert, other_key), "CONFIG_CERTIFICATE", "does not belong to the certificate"),
+        (member(dir.path(), "alone", &listen, &[&listen]), "CONFIG_JOIN", "names only this node itself"),
+        (member(dir.path(), "alone", &listen, &[&alias, &listen]), "CONFIG_JOIN", "leave join out"),
         // A first node that could never serve.
         (node().listen(free_address()).role(Role::Learner), "CONFIG_ROLE", "give it join, or leave role out"),
     ];

@@ -18,6 +18,8 @@ use super::{clocks, void};
 use crate::config::{Config, Role, split_address};
 use crate::consensus::{Consensus, ReadBarrier};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::Log;
+use crate::sqlite::Database;
 use crate::transport::{Build, Client, ClusterId, Local, Server, Tls};
 
 /// How long a member that starts again waits for a leader before `open` returns without one: when a
@@ -35,7 +37,7 @@ pub(crate) struct ClusterCore {
     pub(crate) consensus: Consensus,
     pub(super) identities: Arc<Identities>,
     pub(crate) barrier: ReadBarrier,
-    server: Option<Server>,
+    pub(super) server: Option<Server>,
     pub(super) listen: Option<String>,
     address: Option<String>,
     pub(crate) replica_check: ReplicaCheck,
@@ -382,7 +384,15 @@ impl ClusterCore {
 }
 
 fn load_identity(config: &Config, directory: &Arc<DataDirectory>) -> Result<Identity> {
+    let has_log = Log::exists(&directory.path().join("log"))?;
     let stored = match (directory.identity()?, &config.node_id) {
+        (None, _) if has_log || Database::exists(directory.path()) => {
+            return Err(directory.lost_identity());
+        }
+        // The cluster's id is written after the log's first segment.
+        (Some(stored), _) if stored.cluster_id.is_some() && !has_log => {
+            return Err(directory.lost_log());
+        }
         (Some(stored), Some(wanted)) if stored.node_id != *wanted => {
             return Err(Error::config(
                 "CONFIG_NODE_ID",

@@ -1,13 +1,15 @@
 //! [`DataDirectory`]: one process owns it, and it knows its node and its cluster.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind as IoKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use fs4::fs_std::FileExt;
 
 use crate::config::validate_node_id;
+use crate::disk::{self, Cause};
 use crate::error::{Error, ErrorKind, Result};
+use crate::private;
 use crate::transport::ClusterId;
 
 const LOCK_FILE: &str = "quorumlite.lock";
@@ -41,7 +43,7 @@ pub(crate) struct StoredIdentity {
 impl DataDirectory {
     /// Creates the directory where it is missing.
     pub(crate) fn create(path: &Path) -> Result<()> {
-        create_durably(path).map_err(|e| directory_error(path, e))
+        create_durably(path, private::create_dir).map_err(|e| directory_error(path, e))
     }
 
     /// Locks a directory that holds a node.
@@ -65,10 +67,8 @@ impl DataDirectory {
     pub(crate) fn open(path: &Path) -> Result<DataDirectory> {
         Self::create(path)?;
         let lock_path = path.join(LOCK_FILE);
-        let mut lock = OpenOptions::new()
+        let mut lock = private::create_file()
             .read(true)
-            .write(true)
-            .create(true)
             .truncate(false)
             .open(&lock_path)
             .map_err(|e| directory_error(path, e))?;
@@ -122,6 +122,35 @@ impl DataDirectory {
         })
     }
 
+    /// The error of a directory that holds a node's data, and not the file that names the node.
+    pub(crate) fn lost_identity(&self) -> Error {
+        Error::new(
+            ErrorKind::Corruption,
+            "CORRUPTION_IDENTITY",
+            format!(
+                "the file {}, which names the node and its cluster, is missing: restore it from a \
+                 copy of this directory, or remove the directory and let the node join again",
+                self.path.join(IDENTITY_FILE).display()
+            ),
+        )
+    }
+
+    /// The error of a directory whose node has been part of a cluster and has no log any more.
+    pub(crate) fn lost_log(&self) -> Error {
+        Error::new(
+            ErrorKind::Corruption,
+            "CORRUPTION_LOG",
+            format!(
+                "the log of this node is missing ({} holds no segment of it): remove the directory {} \
+                 and let the node join again. Where no other node has the data, restore the whole \
+                 directory from a copy, or start anew with what is in its database with \
+                 recover_lost_quorum",
+                self.path.join("log").display(),
+                self.path.display(),
+            ),
+        )
+    }
+
     /// Writes the identity; it is durable when this returns.
     pub(crate) fn save_identity(&self, identity: &StoredIdentity) -> Result<()> {
         let mut text = format!("{FORMAT}\nnode_id {}\n", identity.node_id);
@@ -133,7 +162,7 @@ impl DataDirectory {
         }
         let temporary = self.path.join("node.new");
         let write = || {
-            let mut file = File::create(&temporary)?;
+            let mut file = private::create_file().truncate(true).open(&temporary)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&temporary, self.path.join(IDENTITY_FILE))?;
@@ -144,16 +173,17 @@ impl DataDirectory {
 }
 
 /// Creates a directory and those above it where they are missing, so that their names survive a power
-/// cut: what is synced in a directory without a name is lost.
-fn create_durably(path: &Path) -> std::io::Result<()> {
+/// cut: what is synced in a directory without a name is lost. `make` makes the last one; those above it
+/// may be meant for others too.
+fn create_durably(path: &Path, make: fn(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     let above = path.parent().filter(|above| !above.as_os_str().is_empty());
     if let Some(above) = above {
-        create_durably(above)?;
+        create_durably(above, |path| fs::create_dir(path))?;
     }
-    match fs::create_dir(path) {
+    match make(path) {
         // Somebody else may have been faster.
         Err(_) if path.is_dir() => {}
         made => made?,
@@ -196,20 +226,44 @@ fn unhex(text: &str) -> Option<ClusterId> {
 
 fn directory_error(path: &Path, e: std::io::Error) -> Error {
     let path = path.display();
-    let (code, message) = match e.kind() {
-        IoKind::PermissionDenied | IoKind::ReadOnlyFilesystem => (
+    let (code, message) = match Cause::of(&e) {
+        Cause::Permission => (
             "CONFIG_PERMISSION",
             format!(
                 "no permission to use the data directory {path}; choose one that this user may write to"
             ),
         ),
-        IoKind::AlreadyExists | IoKind::NotADirectory => (
+        Cause::ReadOnly => (
+            "CONFIG_READ_ONLY",
+            format!(
+                "the data directory {path} is on a file system that is mounted read-only: mount it \
+                 writable, or choose another directory"
+            ),
+        ),
+        Cause::NoDirectory => (
             "CONFIG_DIRECTORY",
             format!(
                 "{path} is a file, or lies below one; name a directory (it is created if missing)"
             ),
         ),
-        _ => ("CONFIG_DIRECTORY", format!("the data directory {path} cannot be used: {e}")),
+        Cause::TooManyFiles => {
+            return disk::too_many_files(format!("the data directory {path}: {e}")).with_source(e);
+        }
+        Cause::Full => {
+            return Error::new(
+                ErrorKind::Unavailable,
+                "STORAGE_FAILED",
+                format!(
+                    "the data directory {path} cannot be written: {e}; {}, then open the node again",
+                    Cause::Full.advice()
+                ),
+            )
+            .with_retryable(false)
+            .with_source(e);
+        }
+        Cause::Other => {
+            ("CONFIG_DIRECTORY", format!("the data directory {path} cannot be used: {e}"))
+        }
     };
     Error::config(code, message).with_source(e)
 }

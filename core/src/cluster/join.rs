@@ -1,10 +1,11 @@
 //! Joining: how an empty directory, a new address or a new role reaches the membership.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::ClusterCore;
 use super::client::remaining_ms;
-use crate::config::Role;
+use crate::config::{Role, split_address};
 use crate::consensus::codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, Method};
@@ -39,9 +40,19 @@ impl ClusterCore {
     ///
     /// # Errors
     /// `Forbidden` at once where a peer refuses this node for good (another secret, another
-    /// cluster), `Config` where the cluster refuses the request, `Unavailable` (`JOIN_FAILED`) when
-    /// the deadline passes.
+    /// cluster), `Config` where the cluster refuses the request or there is nobody to ask
+    /// (`CONFIG_JOIN`), `Unavailable` (`JOIN_FAILED`) when the deadline passes.
     pub(crate) async fn join(&self, wanted: &Wanted, deadline: Instant) -> Result<()> {
+        if self.candidates(wanted).is_empty() {
+            return Err(Error::config(
+                "CONFIG_JOIN",
+                format!(
+                    "join={:?} names only this node itself: name the address of a member, or, to \
+                     start a new cluster, leave join out",
+                    wanted.join
+                ),
+            ));
+        }
         let mut pause = MIN_PAUSE;
         let mut last: Option<Error> = None;
         loop {
@@ -162,7 +173,10 @@ impl ClusterCore {
                 .map(|m| m.address),
         );
         let mut seen = std::collections::HashSet::new();
-        addresses.retain(|a| !a.is_empty() && *a != wanted.address && seen.insert(a.clone()));
+        let bound = self.server.as_ref().map(|server| server.local_addr());
+        addresses.retain(|a| {
+            !a.is_empty() && !is_own(a, &wanted.address, bound) && seen.insert(a.clone())
+        });
         addresses
     }
 
@@ -222,5 +236,52 @@ impl ClusterCore {
             .map_err(CallError::into_error)?;
         let response: proto::MemberResponse = codec::decode(reply, "the answer to a join")?;
         Ok(response.index)
+    }
+}
+
+/// Whether an address is certainly this node's: the one that others are told, or another spelling of
+/// where it listens. A name that has to be looked up may stand for several nodes.
+fn is_own(address: &str, advertised: &str, bound: Option<SocketAddr>) -> bool {
+    if address == advertised {
+        return true;
+    }
+    let place = |address| {
+        let (host, port) = split_address(address)?;
+        let ip = match host {
+            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            host => host.parse().ok()?,
+        };
+        Some(SocketAddr::new(ip, port))
+    };
+    let Some(named) = place(address) else { return false };
+    place(advertised) == Some(named)
+        || bound.is_some_and(|bound| {
+            let everywhere = bound.ip().is_unspecified() && named.ip().is_loopback();
+            bound.port() == named.port() && (bound.ip() == named.ip() || everywhere)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_knows_its_own_address_in_every_spelling() {
+        let bound = |address: &str| Some(address.parse().unwrap());
+        for (address, advertised, bound, own) in [
+            ("n1:7001", "n1:7001", bound("10.0.0.1:7001"), true),
+            ("10.0.0.1:7001", "n1:7001", bound("10.0.0.1:7001"), true),
+            ("localhost:7001", "127.0.0.1:7001", bound("127.0.0.1:7001"), true),
+            ("127.0.0.1:7001", "localhost:7001", bound("127.0.0.1:7001"), true),
+            ("[0::1]:7001", "[::1]:7001", bound("[::1]:7001"), true),
+            ("localhost:7001", "n1:7001", bound("0.0.0.0:7001"), true),
+            ("127.0.0.1:7002", "127.0.0.1:7001", bound("127.0.0.1:7001"), false),
+            ("127.0.0.2:7001", "127.0.0.1:7001", bound("127.0.0.1:7001"), false),
+            ("10.0.0.2:7001", "10.0.0.1:7001", bound("0.0.0.0:7001"), false),
+            // It may come to stand for another node.
+            ("nodes.internal:7001", "10.0.0.1:7001", bound("0.0.0.0:7001"), false),
+        ] {
+            assert_eq!(is_own(address, advertised, bound), own, "{address} {advertised} {bound:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use super::codec;
 use super::snapshot::{CHUNK_BYTES, PAGES_AT_ONCE, SnapshotData, blocking, storage_failed};
 use super::types::{self, Snapshot, SnapshotMeta, StoredMembership, Vote};
 use crate::error::{Error, ErrorKind, Result};
+use crate::private;
 use crate::proto;
 use crate::sqlite::{self, Database, Image};
 use crate::status::SnapshotProgress;
@@ -89,7 +90,7 @@ impl Incoming {
     /// Images are collected in `dir`.
     pub(crate) fn new(dir: PathBuf, database: Database) -> Result<Incoming> {
         let io = |e| storage_failed(&dir, e);
-        std::fs::create_dir_all(&dir).map_err(io)?;
+        private::create_dir_all(&dir).map_err(io)?;
         for entry in std::fs::read_dir(&dir).map_err(io)? {
             let entry = entry.map_err(io)?;
             let age =
@@ -262,13 +263,7 @@ fn open_partial(
     database: &Database,
 ) -> Result<(File, Had)> {
     let io = |e| storage_failed(path, e);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(io)?;
+    let mut file = private::create_file().read(true).truncate(false).open(path).map_err(io)?;
     let mut had = Had::default();
     let mut left = file.metadata().map_err(io)?.len().min(length);
     let mut buffer = vec![0; HASHED_AT_ONCE];

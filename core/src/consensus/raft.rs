@@ -120,20 +120,24 @@ impl Consensus {
         let addresses = Addresses::default();
         let network = Network { client, addresses: addresses.clone(), database: database.clone() };
         let mut log_store = LogStore::new(log.clone());
-        let state = log_store.get_log_state().await.map_err(|e| start_failed(&e))?;
+        // What stopped the state machine or the log says more than that Raft did not start.
+        let stopped = |e: &dyn std::fmt::Display| {
+            failure.borrow().clone().or_else(|| log.error()).unwrap_or_else(|| start_failed(e))
+        };
+        let state = log_store.get_log_state().await.map_err(|e| stopped(&e))?;
         let fresh = state.last_log_id.is_none() && log.vote().is_none();
         let raft = Raft::new(node_id.clone(), raft_config()?, network, log_store, machine)
             .await
-            .map_err(|e| log.error().unwrap_or_else(|| start_failed(&e)))?;
+            .map_err(|e| stopped(&e))?;
         // The metrics start out empty; from here on they show what the log holds.
         let loaded = raft
             .with_raft_state(|state| *state.membership_state.effective().log_id())
             .await
-            .map_err(|e| start_failed(&e))?;
+            .map_err(|e| stopped(&e))?;
         raft.wait(None)
             .metrics(|m| *m.membership_config.log_id() >= loaded, "the membership is loaded")
             .await
-            .map_err(|e| start_failed(&e))?;
+            .map_err(|e| stopped(&e))?;
         let clock = Clock::ahead_by(clock_ahead_us);
         let seed = getrandom::u64().map_err(|e| start_failed(&e))?;
         let proposer = Proposer::start(raft.clone(), seed, clock.clone());
@@ -182,7 +186,7 @@ impl Consensus {
         self.raft
             .initialize(BTreeMap::from([(self.node_id.clone(), me)]))
             .await
-            .map_err(|e| start_failed(&e))
+            .map_err(|e| self.failure().unwrap_or_else(|| start_failed(&e)))
     }
 
     /// Asks for the leadership at once, without waiting for the election timeout.

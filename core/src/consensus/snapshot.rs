@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::types::{Snapshot, Vote};
 use super::{codec, incoming};
+use crate::disk::{self, Cause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, Method};
 use crate::sqlite::Image;
@@ -61,7 +62,7 @@ impl SnapshotData {
 fn copy_image(image: &Image, path: &Path) -> Result<()> {
     use std::io::Write;
     let io = |e: std::io::Error| storage_failed(path, e);
-    let mut file = std::fs::File::create(path).map_err(io)?;
+    let mut file = crate::private::create_file().truncate(true).open(path).map_err(io)?;
     let mut offset = 0;
     while offset < image.len() {
         let chunk = image.read(offset, CHUNK_BYTES)?;
@@ -72,10 +73,14 @@ fn copy_image(image: &Image, path: &Path) -> Result<()> {
 }
 
 pub(super) fn storage_failed(path: &Path, e: std::io::Error) -> Error {
+    let cause = Cause::of(&e);
+    if cause == Cause::TooManyFiles {
+        return disk::too_many_files(format!("{}: {e}", path.display()));
+    }
     Error::new(
         ErrorKind::Unavailable,
         "STORAGE_FAILED",
-        format!("cannot write {}: {e}; is the disk full?", path.display()),
+        format!("cannot write {}: {e}; {}", path.display(), cause.advice()),
     )
     .with_retryable(false)
     .with_source(e)

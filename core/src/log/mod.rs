@@ -37,6 +37,7 @@ use std::thread::{self, JoinHandle, ThreadId};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::disk::{self, Cause};
 use crate::error::{Error, ErrorKind};
 use shared::{Shared, Work};
 use storage::{Directory, Storage};
@@ -119,6 +120,25 @@ impl Log {
     pub(crate) fn open(dir: &Path, options: LogOptions) -> crate::Result<Log> {
         let storage = Directory::open(dir).map_err(|error| storage_failed(dir, &error))?;
         Log::open_on(Arc::new(storage), options)
+    }
+
+    /// Whether there is a log in `dir`, begun or in use.
+    ///
+    /// # Errors
+    /// As [`Log::open`], where the disk fails.
+    pub(crate) fn exists(dir: &Path) -> crate::Result<bool> {
+        let failed = |error| storage_failed(dir, &error);
+        let entries = match std::fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            if name.to_str().is_some_and(|name| segment::sequence_of(name).is_some()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn open_on(storage: Arc<dyn Storage>, options: LogOptions) -> crate::Result<Log> {
@@ -282,13 +302,18 @@ fn check_state_len(bytes: &Bytes) -> io::Result<()> {
 
 /// The error of a disk that does not do what it should.
 fn storage_failed(path: &Path, error: &io::Error) -> Error {
+    let cause = Cause::of(error);
+    if cause == Cause::TooManyFiles {
+        return disk::too_many_files(format!("the log in {}: {error}", path.display()));
+    }
     Error::new(
         ErrorKind::Unavailable,
         "STORAGE_FAILED",
         format!(
-            "the log in {} cannot be read or written: {error}. Nothing more is written to it; make \
-             sure that the directory is writable, the disk healthy and not full, then open the node again",
-            path.display()
+            "the log in {} cannot be read or written: {error}. Nothing more is written to it; {}, \
+             then open the node again",
+            path.display(),
+            cause.advice()
         ),
     )
     .with_retryable(false)

@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::private;
+
 /// A directory of segment files.
 pub(super) trait Storage: Send + Sync {
     /// The names of all files.
@@ -46,7 +48,7 @@ impl Directory {
     /// Opens the directory `path`, creating it where it is missing.
     pub(super) fn open(path: &Path) -> io::Result<Directory> {
         if !path.is_dir() {
-            fs::create_dir_all(path)?;
+            private::create_dir_all(path)?;
             if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 File::open(parent)?.sync_all()?;
             }
@@ -63,12 +65,7 @@ impl Storage for Directory {
     }
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn SegmentFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(self.path(name))?;
+        let file = private::create_file().read(true).truncate(true).open(self.path(name))?;
         // Written zeros, not a hole and not unwritten extents: both would make each later sync
         // wait for the file system's own bookkeeping.
         let zeros = vec![0; len.min(1 << 20) as usize];

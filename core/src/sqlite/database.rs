@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use crate::disk::{self, Cause};
 use crate::error::{Error, ErrorKind, Result};
+use crate::private;
 use crate::sqlite::apply::budget;
 use crate::sqlite::apply::halt::{ApplyMark, ApplyPace};
 use crate::sqlite::apply::meta::{Applied, Position};
@@ -68,6 +70,11 @@ pub(super) struct Shared {
 }
 
 impl Database {
+    /// Whether there is a database in `dir`, a node's directory.
+    pub(crate) fn exists(dir: &Path) -> bool {
+        Files::in_directory(dir).main.exists()
+    }
+
     /// Opens the database in `dir`, a node's directory, and creates it if there is none. The caller
     /// holds the directory's lock: a database must be open only once.
     ///
@@ -333,12 +340,23 @@ impl Files {
     fn prepare(dir: &Path) -> Result<Files> {
         let files = Files::in_directory(dir);
         if !files.folder.is_dir() {
-            fs::create_dir_all(&files.folder)
+            private::create_dir_all(&files.folder)
                 .map_err(|e| disk_error("create", &files.folder, e))?;
             sync_dir(dir)?;
         }
         remove(&files.incoming)?;
+        files.make_main()?;
         Ok(files)
+    }
+
+    /// Makes the database's file where it is missing, empty: SQLite would let others read it, and
+    /// gives the files beside it the permissions of this one. Nobody can have it open yet.
+    fn make_main(&self) -> Result<()> {
+        match private::create_file().create_new(true).open(&self.main) {
+            Ok(_) => self.sync_dir(),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(e) => Err(disk_error("create", &self.main, e)),
+        }
     }
 
     /// Where the files are within `dir`, a node's directory.
@@ -389,11 +407,14 @@ pub(super) fn sync_dir(path: &Path) -> Result<()> {
 
 pub(super) fn disk_error(verb: &str, path: &Path, e: io::Error) -> Error {
     let text = format!("cannot {verb} {}: {e}", path.display());
-    match e.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
-            Error::new(ErrorKind::Config, "DATA_DIRECTORY", text)
+    let cause = Cause::of(&e);
+    let advised = format!("{text}; {}", cause.advice());
+    match cause {
+        Cause::TooManyFiles => disk::too_many_files(text),
+        Cause::Permission | Cause::NoDirectory => {
+            Error::new(ErrorKind::Config, "DATA_DIRECTORY", advised)
         }
-        _ => node_error("DISK_ERROR", text),
+        _ => node_error("DISK_ERROR", advised),
     }
     .with_source(e)
 }

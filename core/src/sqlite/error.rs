@@ -2,7 +2,9 @@
 
 use rusqlite::ffi;
 
+use crate::disk;
 use crate::error::{Error, ErrorKind};
+use crate::sqlite::storage::open_files;
 
 /// Why a statement did not succeed.
 #[derive(Debug)]
@@ -64,7 +66,16 @@ pub(super) fn internal(error: rusqlite::Error) -> Error {
 }
 
 fn from_code(code: i32, message: String) -> Failure {
+    let opens = matches!(code & 0xff, ffi::SQLITE_CANTOPEN | ffi::SQLITE_IOERR);
+    if opens && open_files::too_many() {
+        return Failure::Node(disk::too_many_files(message).with_sqlite_code(code));
+    }
     let kind = kind_of(code);
+    let message = if code & 0xff == ffi::SQLITE_FULL {
+        format!("{message}: free space on the disk of the data directory, then open the node again")
+    } else {
+        message
+    };
     let error = Error::new(kind, code_name(code), message).with_sqlite_code(code);
     if is_local(code) {
         Failure::Node(error.with_retryable(false))

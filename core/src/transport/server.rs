@@ -21,6 +21,7 @@ use super::connection::{Outbox, Reader, share, write_loop};
 use super::handshake::{Established, Rejected, accept};
 use super::wire::{Frame, FrameKind};
 use super::{Handler, Limits, Local, Peer, Tls};
+use crate::disk::{self, Cause};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Listens at one address. Dropping it closes everything at once; [`Server::shutdown`] lets requests
@@ -79,6 +80,9 @@ impl Server {
                      another port in listen"
                 ),
             ),
+            _ if Cause::of(&e) == Cause::TooManyFiles => {
+                disk::too_many_files(format!("cannot listen at {listen} ({e})"))
+            }
             _ => Error::config(
                 "CONFIG_ADDRESS",
                 format!(

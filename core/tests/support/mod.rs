@@ -5,6 +5,8 @@
 
 pub mod churn;
 pub mod proxy;
+#[cfg(target_os = "linux")]
+pub mod small_disk;
 
 use std::future::Future;
 use std::net::TcpListener;

@@ -15,7 +15,7 @@ use crate::sqlite::determinism::context;
 use crate::sqlite::memory;
 #[cfg(unix)]
 use crate::sqlite::storage::temporary;
-use crate::sqlite::storage::{disk_full, new_names};
+use crate::sqlite::storage::{disk_full, new_names, open_files};
 
 const NAME: &CStr = c"quorumlite";
 
@@ -98,11 +98,13 @@ unsafe extern "C" fn open(
         let folder = new_names::folder_of_new(name, flags);
         let code = open_named(name, |name| open(vfs, name, file, flags, flags_out));
         if code != ffi::SQLITE_OK {
+            open_files::note_last();
             return code;
         }
         if let Some(folder) = folder
-            && database::sync_dir(&folder).is_err()
+            && let Err(e) = database::sync_dir(&folder)
         {
+            open_files::note(e.os_error());
             if let Some(methods) = (*file).pMethods.as_ref()
                 && let Some(close) = methods.xClose
             {

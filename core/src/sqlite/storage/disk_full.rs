@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use rusqlite::ffi;
 
+use crate::sqlite::storage::open_files;
 use crate::sqlite::storage::wal_writes::{self, Waiting};
 
 thread_local! {
@@ -89,6 +90,10 @@ pub(in crate::sqlite) unsafe fn watch(file: *mut ffi::sqlite3_file, is_log: bool
     let watched = known.unwrap_or_else(|| {
         // SAFETY: as above.
         let methods = ffi::sqlite3_io_methods { xWrite: Some(write), ..unsafe { *original } };
+        let methods = ffi::sqlite3_io_methods {
+            xShmMap: methods.xShmMap.and(Some(open_files::shm_map)),
+            ..methods
+        };
         let methods = if is_log { wal_writes::methods(methods) } else { methods };
         let table: &'static Watched = Box::leak(Box::new(Watched { methods, original, is_log }));
         tables.0.push(table);
