@@ -52,6 +52,8 @@ mod error;
 mod fuzz;
 mod log;
 mod node;
+#[cfg(test)]
+mod node_tests;
 mod proto;
 mod recover;
 mod sqlite;

@@ -2,6 +2,7 @@
 //! the state machine hands committed entries to SQLite, the read barrier makes reads linearizable.
 
 pub(crate) mod codec;
+mod freshness;
 #[cfg(test)]
 mod fuzz;
 mod incoming;

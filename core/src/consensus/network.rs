@@ -19,6 +19,7 @@ use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
 use parking_lot::RwLock;
 
 use super::codec;
+use super::freshness::Freshness;
 use super::snapshot::{self, SnapshotData};
 use super::types::{LogId, MemberInfo, NodeId, Snapshot, TypeConfig, Vote};
 use crate::proto::{self, Method};
@@ -53,6 +54,7 @@ impl Addresses {
 pub(crate) struct Network {
     pub(crate) client: Client,
     pub(crate) addresses: Addresses,
+    pub(crate) freshness: Arc<Freshness>,
 }
 
 impl Network {
@@ -60,6 +62,7 @@ impl Network {
         PeerNetwork {
             client: self.client.clone(),
             addresses: self.addresses.clone(),
+            freshness: self.freshness.clone(),
             fallback: info.address.clone(),
             target,
             lane,
@@ -87,6 +90,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct PeerNetwork {
     client: Client,
     addresses: Addresses,
+    freshness: Arc<Freshness>,
     fallback: String,
     target: NodeId,
     lane: Lane,
@@ -152,6 +156,10 @@ fn rpc_error(e: CallError) -> RPCError<TypeConfig> {
             RPCError::Network(NetworkError::new(&e))
         }
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An append on its way, with the range of log ids that it carries.
@@ -228,6 +236,7 @@ where
                     body: codec::payload_to_bytes(&e.payload),
                 })
                 .collect(),
+            quorum_age_ms: Some(milliseconds(self.network.freshness.quorum_age())),
         };
         let body = codec::encode(&request);
         let call = self.network.post(self.network.lane, Method::Append, body, APPEND_TIMEOUT);

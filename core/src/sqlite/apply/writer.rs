@@ -193,6 +193,11 @@ impl Writer {
                         let known_error = doomed.get(&(i, slot));
                         let now = applied.timestamp_us;
                         match self.command(at.index, now, command, known_error)? {
+                            // What refused the command is there once this entry is applied; an
+                            // answer that was kept has the index of its own entry already.
+                            Outcome::Done(Err(error)) if error.index().is_none() => {
+                                answers.push(Err(error.with_index(at.index)));
+                            }
                             Outcome::Done(result) => answers.push(result),
                             Outcome::RolledBack(error) => {
                                 return Ok(Attempt::RolledBack { entry: i, slot, error });
