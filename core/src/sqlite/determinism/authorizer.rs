@@ -41,6 +41,8 @@ thread_local! {
     static IS_DML: Cell<bool> = const { Cell::new(false) };
     /// The statement is one of those for which SQLite itself looks up root pages.
     static MOVES_PAGES: Cell<bool> = const { Cell::new(false) };
+    /// The statement is only explained.
+    static EXPLAINS: Cell<bool> = const { Cell::new(false) };
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Internal) };
     static DENIAL: RefCell<Option<Error>> = const { RefCell::new(None) };
 }
@@ -54,6 +56,7 @@ impl UserStatement {
         DENIAL.take();
         IS_DML.set(is_one_of(keyword, &["INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"]));
         MOVES_PAGES.set(is_one_of(keyword, &["ALTER", "DROP"]));
+        EXPLAINS.set(is_one_of(keyword, &["EXPLAIN"]));
         STAGE.set(Stage::Prepare);
         UserStatement(PhantomData)
     }
@@ -252,7 +255,8 @@ fn check(role: Role, stage: Stage, context: &AuthContext<'_>) -> Result<(), Deni
         | A::AlterTable { .. }
         | A::Reindex { .. }
         | A::Analyze { .. }
-            if role == Role::Reader =>
+            // What is only explained is judged as the write that it would be.
+            if role == Role::Reader && !EXPLAINS.get() =>
         {
             Err(write_denial())
         }
@@ -400,7 +404,7 @@ const CHECK_PRAGMAS: &[&str] = &["integrity_check", "quick_check"];
 const UNORDERED_PRAGMAS: &[&str] = &["foreign_key_check", "table_list"];
 
 /// About this node or connection: for reads, and only to look.
-const LOCAL_PRAGMAS: &[&str] = &[
+pub(in crate::sqlite) const LOCAL_PRAGMAS: &[&str] = &[
     "application_id",
     "auto_vacuum",
     "collation_list",

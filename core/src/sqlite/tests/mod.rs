@@ -6,6 +6,7 @@ mod apply_cost;
 mod engine_content_hash;
 mod engine_determinism;
 mod engine_disk_full;
+mod engine_explain;
 mod engine_forbidden;
 mod engine_functions;
 mod engine_readers;
