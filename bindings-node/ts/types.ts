@@ -255,6 +255,6 @@ export type SignalOptions = Pick<CallOptions, "signal">;
 export interface QueryOptions extends CallOptions {
   /** How fresh the answer must be; by default the node's level. */
   consistency?: Consistency | undefined;
-  /** No answer (`Unavailable`) if this node was not in touch with a leader for so many seconds. */
+  /** No answer (`Unavailable`) if the data of this node is older than so many seconds. */
   maxStaleness?: number | undefined;
 }

@@ -113,7 +113,7 @@ pub struct ReadOptions {
     /// How fresh the answer must be; by default the node's level.
     #[uniffi(default = None)]
     pub consistency: Option<Consistency>,
-    /// No answer if this node was not in touch with a leader for longer.
+    /// No answer if the data of this node is older.
     #[uniffi(default = None)]
     pub max_staleness: Option<f64>,
     /// The deadline of the call; by default the node's.

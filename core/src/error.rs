@@ -90,6 +90,7 @@ struct Inner {
     retryable: bool,
     leader: Option<String>,
     sqlite_code: Option<i32>,
+    index: Option<u64>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -112,6 +113,7 @@ impl Error {
             retryable,
             leader: None,
             sqlite_code: None,
+            index: None,
             source: None,
         }))
     }
@@ -145,6 +147,12 @@ impl Error {
     /// Attaches SQLite's extended result code.
     pub fn with_sqlite_code(mut self, code: i32) -> Self {
         self.0.sqlite_code = Some(code);
+        self
+    }
+
+    /// Says at which index of the log the write was refused.
+    pub fn with_index(mut self, index: u64) -> Self {
+        self.0.index = Some(index);
         self
     }
 
@@ -193,6 +201,12 @@ impl Error {
     /// SQLite's extended result code (<https://www.sqlite.org/rescode.html>), where SQLite failed.
     pub fn sqlite_code(&self) -> Option<i32> {
         self.0.sqlite_code
+    }
+
+    /// The log index at which the write was refused, where it came that far: what was in its way is
+    /// in every database that has applied this index.
+    pub fn index(&self) -> Option<u64> {
+        self.0.index
     }
 }
 

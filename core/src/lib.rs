@@ -59,6 +59,8 @@ mod error;
 mod fuzz;
 mod log;
 mod node;
+#[cfg(test)]
+mod node_tests;
 mod private;
 mod proto;
 mod recover;

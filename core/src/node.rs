@@ -16,7 +16,8 @@ pub struct ReadOptions {
     /// How fresh the answer must be.
     pub consistency: Option<Consistency>,
     /// For reads at [`Consistency::None`] and [`Consistency::Session`]: no answer (`Unavailable`,
-    /// code `STALE`) if this node has not been in touch with a leader for longer than this.
+    /// code `STALE`) if the data of this node is older than this: all that the leader had committed
+    /// at some moment since then, as far as this node heard, must be applied here.
     pub max_staleness: Option<Duration>,
     /// The deadline of the call.
     pub timeout: Option<Duration>,
@@ -122,6 +123,12 @@ impl Node {
         Ok(&self.handle.core)
     }
 
+    /// What lies below the handle.
+    #[cfg(test)]
+    pub(crate) fn core_of_test(&self) -> &Arc<ClusterCore> {
+        &self.handle.core
+    }
+
     fn deadline(&self, timeout: Option<Duration>) -> Instant {
         Instant::now() + timeout.unwrap_or(self.handle.timeout)
     }
@@ -178,11 +185,16 @@ impl Node {
         if statements.is_empty() {
             return Ok(Vec::new());
         }
-        let results = core.execute(&statements, self.deadline(options.timeout)).await?;
-        if let Some(last) = results.last() {
-            self.saw(last.index);
+        let results = core.execute(&statements, self.deadline(options.timeout)).await;
+        let seen = match &results {
+            Ok(results) => results.last().map(|last| last.index),
+            // The caller may look for what was in the way.
+            Err(error) => error.index(),
+        };
+        if let Some(index) = seen {
+            self.saw(index);
         }
-        Ok(results)
+        results
     }
 
     /// Reads with the node's default consistency.

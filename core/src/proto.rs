@@ -307,6 +307,10 @@ pub(crate) struct AppendRequest {
     pub leader_commit: Option<LogId>,
     #[prost(message, repeated, tag = "4")]
     pub entries: Vec<Entry>,
+    /// How long before this message a quorum had followed the leader, in milliseconds; older nodes
+    /// do not tell.
+    #[prost(uint64, optional, tag = "5")]
+    pub quorum_age_ms: Option<u64>,
 }
 
 /// The answer to AppendEntries.

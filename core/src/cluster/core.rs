@@ -232,7 +232,7 @@ impl ClusterCore {
             if let Some(e) = self.stopped() {
                 return Err(e);
             }
-            if self.consensus.leader().is_some() && self.consensus.staleness().is_some() {
+            if self.consensus.leader().is_some() && self.consensus.in_touch() {
                 return Ok(true);
             }
             let now = Instant::now();

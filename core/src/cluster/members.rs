@@ -86,7 +86,7 @@ impl ClusterCore {
         }
     }
 
-    /// Refuses a local read on a node that was out of touch for too long.
+    /// Refuses a local read on a node whose data is too old: it was out of touch, or is behind.
     pub(crate) fn check_staleness(
         &self,
         consistency: Consistency,
@@ -96,18 +96,16 @@ impl ClusterCore {
         if !matches!(consistency, Consistency::None | Consistency::Session) {
             return Ok(());
         }
-        // Who needs no one's vote is always up to date.
-        if self.consensus.members().len() == 1 && self.leads() {
-            return Ok(());
-        }
         match self.consensus.staleness() {
             Some(age) if age <= max => Ok(()),
             age => Err(Error::new(
                 ErrorKind::Unavailable,
                 "STALE",
                 format!(
-                    "this node was last in touch with a leader {} ago, max_staleness is {} s",
-                    age.map_or("before it was opened, longer".to_owned(), |a| format!(
+                    "the data of this node is {} old, max_staleness is {} s: it is out of touch with \
+                     the leader, or has not applied yet what it heard of; read at another node, or \
+                     allow more",
+                    age.map_or("of before it was opened, or".to_owned(), |a| format!(
                         "{:.3} s",
                         a.as_secs_f64()
                     )),

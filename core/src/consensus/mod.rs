@@ -3,6 +3,7 @@
 
 mod clock;
 pub(crate) mod codec;
+mod freshness;
 #[cfg(test)]
 mod fuzz;
 mod held_back;

@@ -19,6 +19,7 @@ use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
 use parking_lot::RwLock;
 
 use super::codec;
+use super::freshness::Freshness;
 use super::snapshot::{self, SnapshotData};
 use super::types::{LogId, MemberInfo, NodeId, Snapshot, TypeConfig, Vote};
 use crate::proto::{self, Method};
@@ -55,6 +56,7 @@ pub(crate) struct Network {
     pub(crate) client: Client,
     pub(crate) addresses: Addresses,
     pub(crate) database: Database,
+    pub(crate) freshness: Arc<Freshness>,
 }
 
 impl Network {
@@ -63,6 +65,7 @@ impl Network {
             client: self.client.clone(),
             addresses: self.addresses.clone(),
             database: self.database.clone(),
+            freshness: self.freshness.clone(),
             fallback: info.address.clone(),
             target,
             lane,
@@ -91,6 +94,7 @@ pub(crate) struct PeerNetwork {
     client: Client,
     addresses: Addresses,
     database: Database,
+    freshness: Arc<Freshness>,
     fallback: String,
     target: NodeId,
     lane: Lane,
@@ -156,6 +160,10 @@ fn rpc_error(e: CallError) -> RPCError<TypeConfig> {
             RPCError::Network(NetworkError::new(&e))
         }
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An append on its way, with the range of log ids that it carries.
@@ -234,6 +242,7 @@ where
                     voided: voided.contains(&e.log_id.index),
                 })
                 .collect(),
+            quorum_age_ms: Some(milliseconds(self.network.freshness.quorum_age())),
         };
         let body = codec::encode(&request);
         let call = self.network.post(self.network.lane, Method::Append, body, APPEND_TIMEOUT);

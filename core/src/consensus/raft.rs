@@ -9,12 +9,13 @@ use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, LinearizableReadError, RaftError};
 use openraft::storage::RaftLogStorage;
-use openraft::{ChangeMembers, Instant as _, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::codec;
+use super::freshness::{self, Freshness};
 use super::incoming::Incoming;
 use super::log_store::LogStore;
 use super::maintenance::Maintenance;
@@ -54,6 +55,7 @@ pub(crate) struct Consensus {
     service: RaftService,
     proposer: Proposer,
     maintenance: Maintenance,
+    freshness: Arc<Freshness>,
     /// One change of the membership at a time.
     membership_change: tokio::sync::Mutex<()>,
     apply_thread: Mutex<Option<ApplyThread>>,
@@ -118,7 +120,13 @@ impl Consensus {
 
         let node_id = NodeId::from(node_id);
         let addresses = Addresses::default();
-        let network = Network { client, addresses: addresses.clone(), database: database.clone() };
+        let freshness = Arc::<Freshness>::default();
+        let network = Network {
+            client,
+            addresses: addresses.clone(),
+            database: database.clone(),
+            freshness: freshness.clone(),
+        };
         let mut log_store = LogStore::new(log.clone());
         // What stopped the state machine or the log says more than that Raft did not start.
         let stopped = |e: &dyn std::fmt::Display| {
@@ -149,7 +157,9 @@ impl Consensus {
             addresses,
             max_log_bytes,
         );
-        let service = RaftService::new(raft.clone(), incoming, database.clone(), !fresh);
+        tokio::spawn(freshness::watch(freshness.clone(), raft.metrics()));
+        let service =
+            RaftService::new(raft.clone(), incoming, database.clone(), !fresh, freshness.clone());
         Ok(Consensus {
             node_id,
             raft,
@@ -163,6 +173,7 @@ impl Consensus {
             service,
             proposer,
             maintenance,
+            freshness,
             membership_change: tokio::sync::Mutex::new(()),
             apply_thread: Mutex::new(Some(apply_thread)),
             fresh,
@@ -270,16 +281,17 @@ impl Consensus {
         })
     }
 
-    /// How long ago this node last knew that it was up to date: as leader, that a quorum followed
-    /// it; otherwise, that a leader sent it something. `None`: not since it was opened.
+    /// Whether this node leads, or a leader has sent it something since it was opened.
+    pub(crate) fn in_touch(&self) -> bool {
+        self.service.last_contact().is_some()
+            || self.raft.metrics().borrow_watched().last_quorum_acked.is_some()
+    }
+
+    /// How long ago everything that was committed in the cluster then, as far as this node heard,
+    /// was what is applied here now. `None`: not since it was opened.
     pub(crate) fn staleness(&self) -> Option<Duration> {
-        let metrics = self.raft.metrics();
-        let acked = metrics.borrow_watched().last_quorum_acked.map(|at| at.elapsed());
-        let heard = self.service.last_contact().map(|at| at.elapsed());
-        match (acked, heard) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        self.freshness.lead(&self.raft.metrics().borrow_watched());
+        self.freshness.at(self.database.applied_index()).map(|at| at.elapsed())
     }
 
     /// The index up to which this node knows entries to be committed.

@@ -1,7 +1,8 @@
 //! [`RaftService`]: answers Raft's messages from other nodes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::raft::TransferLeaderRequest;
@@ -9,8 +10,9 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use parking_lot::Mutex;
 
 use super::codec;
+use super::freshness::Freshness;
 use super::incoming::Incoming;
-use super::types::{self, Entry, NodeId, Raft, Vote};
+use super::types::{self, Entry, NodeId, Raft, TypeConfig, Vote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::sqlite::Database;
@@ -27,6 +29,7 @@ pub(crate) struct RaftService {
     admitted: AtomicBool,
     /// When a leader was last heard.
     contact: Mutex<Option<Instant>>,
+    freshness: Arc<Freshness>,
 }
 
 fn fatal(e: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -35,13 +38,20 @@ fn fatal(e: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 impl RaftService {
-    pub(crate) fn new(raft: Raft, incoming: Incoming, database: Database, admitted: bool) -> Self {
+    pub(crate) fn new(
+        raft: Raft,
+        incoming: Incoming,
+        database: Database,
+        admitted: bool,
+        freshness: Arc<Freshness>,
+    ) -> Self {
         RaftService {
             raft,
             incoming,
             database,
             admitted: AtomicBool::new(admitted),
             contact: Mutex::new(None),
+            freshness,
         }
     }
 
@@ -104,15 +114,18 @@ impl RaftService {
             }
             next = next.saturating_add(1);
         }
-        let rpc = AppendEntriesRequest {
+        let rpc = AppendEntriesRequest::<TypeConfig> {
             vote: codec::vote_from_proto(request.vote)?,
             prev_log_id,
             leader_commit: request.leader_commit.as_ref().map(codec::log_id_from_proto),
             entries,
         };
+        let (term, leader_commit) = (rpc.vote.leader_id.term, rpc.leader_commit);
+        let quorum_age = Duration::from_millis(request.quorum_age_ms.unwrap_or(0));
         let response = self.raft.append_entries(rpc).await.map_err(fatal)?;
         if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
             *self.contact.lock() = Some(Instant::now());
+            self.freshness.follow(term, leader_commit.as_ref(), quorum_age);
         }
         let mut out = proto::AppendResponse::default();
         match response {

@@ -205,6 +205,21 @@ impl Database {
         fs::metadata(&self.shared.files.main).map_or(0, |m| m.len())
     }
 
+    /// Holds up the writer, as a slow disk would, until what is returned is dropped.
+    #[cfg(test)]
+    pub(crate) fn hold_up_applying(&self) -> std::sync::mpsc::Sender<()> {
+        let (held, holds) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let shared = self.shared.clone();
+        std::thread::spawn(move || {
+            let _write = shared.write_lock.lock();
+            let _ = held.send(());
+            let _ = released.recv();
+        });
+        let _ = holds.recv();
+        release
+    }
+
     /// Where a test puts a page image for [`Writer::install`]. Removed when the database is opened.
     #[cfg(test)]
     pub(crate) fn incoming_path(&self) -> PathBuf {

@@ -83,6 +83,9 @@ pub(super) struct WireError {
     pub leader: Option<String>,
     #[prost(sint32, optional, tag = "6")]
     pub sqlite_code: Option<i32>,
+    /// The log index at which a write was refused; older nodes do not tell.
+    #[prost(uint64, optional, tag = "7")]
+    pub index: Option<u64>,
 }
 
 /// What a [`Frame`] is.
@@ -179,6 +182,7 @@ impl From<&Error> for WireError {
             retryable: error.retryable(),
             leader: error.leader().map(|leader| cut(leader, 128)),
             sqlite_code: error.sqlite_code(),
+            index: error.index(),
         }
     }
 }
@@ -187,13 +191,16 @@ impl From<WireError> for Error {
     fn from(wire: WireError) -> Self {
         // A kind that only newer nodes know: the code still tells them apart.
         let kind = ErrorKind::from_name(&wire.kind).unwrap_or(ErrorKind::Unavailable);
-        let error = Error::new(kind, wire.code, wire.message)
+        let mut error = Error::new(kind, wire.code, wire.message)
             .with_retryable(wire.retryable)
             .with_leader(wire.leader);
-        match wire.sqlite_code {
-            Some(code) => error.with_sqlite_code(code),
-            None => error,
+        if let Some(code) = wire.sqlite_code {
+            error = error.with_sqlite_code(code);
         }
+        if let Some(index) = wire.index {
+            error = error.with_index(index);
+        }
+        error
     }
 }
 

@@ -89,8 +89,8 @@ public final class Node: Sendable {
 
     /// Reads, at the node's level of consistency.
     ///
-    /// - Parameter maxStaleness: No answer (`unavailable`) if this node was not in touch with a
-    ///   leader for more than so many seconds.
+    /// - Parameter maxStaleness: No answer (`unavailable`) if the data of this node is older than
+    ///   so many seconds.
     public func query(
         _ sql: String,
         _ params: Params = [],

@@ -131,8 +131,8 @@ pub(crate) fn reset_connection_state(conn: &Connection, uses_changes: bool) -> c
     Ok(())
 }
 
-/// Notices that another connection changed the schema. A SELECT does so by itself; a PRAGMA answers
-/// from the schema that this connection read last.
+/// Notices that another connection changed the schema. A SELECT does so by itself; a PRAGMA or EXPLAIN
+/// answers from the schema that this connection read last.
 pub(in crate::sqlite) fn reload_schema(conn: &Connection) -> crate::Result<()> {
     conn.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")
         .and_then(|mut statement| statement.exists([]))
@@ -150,7 +150,13 @@ fn step_all(
     let keyword = first_keyword(sql);
     check_text(sql, keyword, role).map_err(Failure::Statement)?;
     let sql = only_statement(sql).map_err(Failure::Statement)?;
-    if role == Role::Reader && keyword.eq_ignore_ascii_case("PRAGMA") {
+    let looks = |word: &str| role == Role::Reader && keyword.eq_ignore_ascii_case(word);
+    if looks("EXPLAIN") {
+        // One that was compiled with an older schema would go on showing the plan of then: nothing
+        // makes SQLite compile it again.
+        conn.flush_prepared_statement_cache();
+    }
+    if looks("PRAGMA") || looks("EXPLAIN") {
         reload_schema(conn).map_err(Failure::Node)?;
     }
     let user = UserStatement::begin(keyword);
@@ -161,7 +167,10 @@ fn step_all(
     let _sampling = (role == Role::Writer && keyword.eq_ignore_ascii_case("ANALYZE"))
         .then(|| Sampling::begin(conn));
     let mut prepared = compile(conn, sql, role, &user)?;
-    if role == Role::Reader && !prepared.readonly() {
+    // EXPLAIN only shows the program. Of the pragmas the authorizer lets through those that look;
+    // SQLite says of some of them that they could write.
+    let only_looks = prepared.is_explain() != 0 || looks("PRAGMA");
+    if role == Role::Reader && !only_looks && !prepared.readonly() {
         return Err(Failure::Statement(authorizer::write_in_query()));
     }
     match bind(&mut prepared, &statement.params) {

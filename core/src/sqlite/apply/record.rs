@@ -191,7 +191,7 @@ impl RecordMessage {
     /// What the command at log index `index` answered.
     pub(in crate::sqlite) fn to_result(&self, index: u64) -> CommandResult {
         if let Some(error) = &self.error {
-            return Err(error.to_error());
+            return Err(error.to_error().with_index(index));
         }
         if self.dropped {
             return Err(Error::new(
@@ -201,7 +201,8 @@ impl RecordMessage {
                     "the write was applied at index {index}, but what it returned was too large to \
                      keep for a repeated request: query the rows"
                 ),
-            ));
+            )
+            .with_index(index));
         }
         Ok(self.results.iter().map(|r| r.to_result(index)).collect())
     }

@@ -253,6 +253,11 @@ impl Writer {
                         let outcome = self.command(at.index, now, command, verdict)?;
                         self.mark.command(false);
                         match outcome {
+                            // What refused the command is there once this entry is applied; an
+                            // answer that was kept has the index of its own entry already.
+                            Outcome::Done(Err(error)) if error.index().is_none() => {
+                                answers.push(Err(error.with_index(at.index)));
+                            }
                             Outcome::Done(result) => answers.push(result),
                             Outcome::RolledBack(verdict) => {
                                 return Ok(Attempt::RolledBack { entry: i, slot, verdict });

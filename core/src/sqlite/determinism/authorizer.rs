@@ -44,6 +44,8 @@ thread_local! {
     /// The statement is one for which SQLite itself looks up root pages, and that has no expression
     /// of a user's.
     static MOVES_PAGES: Cell<bool> = const { Cell::new(false) };
+    /// The statement is only explained.
+    static EXPLAINS: Cell<bool> = const { Cell::new(false) };
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Internal) };
     static DENIAL: RefCell<Option<Error>> = const { RefCell::new(None) };
     static SEEN: RefCell<Seen> = const { RefCell::new(Seen::new()) };
@@ -121,6 +123,7 @@ impl UserStatement {
         SEEN.replace(Seen::new());
         IS_DML.set(is_one_of(keyword, &["INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"]));
         MOVES_PAGES.set(is_one_of(keyword, &["DROP"]));
+        EXPLAINS.set(is_one_of(keyword, &["EXPLAIN"]));
         STAGE.set(Stage::Prepare);
         UserStatement(PhantomData)
     }
@@ -407,7 +410,10 @@ fn check(role: Role, stage: Stage, request: &Request<'_>) -> Result<(), Denial> 
             Ok(())
         }
         _ if request.database.as_deref() == Some("temp") => Err(temp()),
-        code if role == Role::Reader && SCHEMA_CHANGES.contains(&code) => Err(write_denial()),
+        // What is only explained is judged as the write that it would be.
+        code if role == Role::Reader && SCHEMA_CHANGES.contains(&code) && !EXPLAINS.get() => {
+            Err(write_denial())
+        }
         ffi::SQLITE_CREATE_VTABLE => {
             user_table(first)?;
             module(second.unwrap_or_default())
@@ -581,7 +587,7 @@ const CHECK_PRAGMAS: &[&str] = &["integrity_check", "quick_check"];
 const UNORDERED_PRAGMAS: &[&str] = &["foreign_key_check", "table_list"];
 
 /// About this node or connection: for reads, and only to look.
-const LOCAL_PRAGMAS: &[&str] = &[
+pub(in crate::sqlite) const LOCAL_PRAGMAS: &[&str] = &[
     "application_id",
     "auto_vacuum",
     "collation_list",

@@ -7,6 +7,7 @@ mod engine_bounds;
 mod engine_content_hash;
 mod engine_determinism;
 mod engine_disk_full;
+mod engine_explain;
 mod engine_forbidden;
 mod engine_functions;
 mod engine_plans;

@@ -67,8 +67,8 @@ public class Node internal constructor(private val native: NativeNode) : AutoClo
      * Reads.
      *
      * @param consistency how fresh the answer must be; by default the node's level.
-     * @param maxStaleness no answer ([QuorumliteException.Unavailable]) if this node was not in touch
-     *   with a leader for longer; for [Consistency.NONE] and [Consistency.SESSION].
+     * @param maxStaleness no answer ([QuorumliteException.Unavailable]) if the data of this node
+     *   is older; for [Consistency.NONE] and [Consistency.SESSION].
      */
     public suspend fun query(
         sql: String,
