@@ -175,8 +175,8 @@ class Node:
                 (the state of the node that believes that it leads), ``"linearizable"`` (everything
                 acknowledged before the read began), ``"strong"`` (the read goes through the log).
                 By default the node's.
-            max_staleness: No answer (``UnavailableError``) if the data of this node is older than so
-                many seconds.
+            max_staleness: No answer (``UnavailableError``) if the data of this node is older than
+                so many seconds.
             timeout: Seconds; by default the node's.
         """
         return self._native.query_wait(sql, params, consistency, max_staleness, timeout)
