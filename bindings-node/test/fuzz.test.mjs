@@ -180,7 +180,7 @@ test("random arguments for the native half itself: an error, never a crash", asy
   const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(node)).filter(
     (name) => !["constructor", "close"].includes(name),
   );
-  assert.equal(methods.length, 9);
+  assert.equal(methods.length, 12);
   const some = () => Array.from({ length: below(7) }, () => any());
   for (let i = 0; i < ROUNDS; i++) {
     try {
