@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use rusqlite::{Connection, ffi};
 use sha2::{Digest, Sha256};
 
-use crate::sqlite::connection;
 use crate::sqlite::determinism::functions;
+use crate::sqlite::{connection, memory};
 
 /// Raised whenever the same entry of the log comes to mean something else.
 pub(crate) const APPLY_LEVEL: u32 = 1;
@@ -39,6 +39,8 @@ fn parts() -> Vec<String> {
         format!("little-endian {}", cfg!(target_endian = "little")),
         format!("limits {}", connection::limits()),
     ];
+    // Peers are greeted before the database is opened.
+    memory::install();
     let conn = Connection::open_in_memory();
     // A connection that cannot be made gives a fingerprint that equals nobody's.
     let listed = conn.map_err(|e| e.to_string()).and_then(|conn| {

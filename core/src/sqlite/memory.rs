@@ -65,8 +65,9 @@ struct Original {
     size: unsafe extern "C" fn(*mut c_void) -> c_int,
 }
 
-/// Puts the wrapper in place; to be called before anything else of SQLite. Where somebody else in
-/// this process has initialized this SQLite already, statements have no allowance.
+/// Puts the wrapper in place; to be called before every first use of SQLite, since SQLite takes an
+/// allocator only until it is initialized. Where somebody else in this process has done that already,
+/// statements have no allowance.
 ///
 /// SQLite's own statistics of memory are switched off: they take a lock of the whole process for
 /// each piece.
@@ -94,6 +95,12 @@ pub(super) fn install() {
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw mut methods)
         };
+        if code != ffi::SQLITE_OK {
+            tracing::warn!(
+                "this process has used SQLite before Quorumlite: what a statement takes of its memory is \
+                 not bounded. Open the node first"
+            );
+        }
         (code == ffi::SQLITE_OK).then_some(original)
     });
 }
@@ -211,5 +218,54 @@ impl Allowance {
 impl Drop for Allowance {
     fn drop(&mut self) {
         ACCOUNT.set(self.previous);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use rusqlite::Connection;
+
+    use super::Allowance;
+    use crate::sqlite::build;
+    use crate::sqlite::determinism::clock_vfs;
+
+    const FIRST: &str = "QUORUMLITE_TEST_FIRST_USE";
+
+    /// What a process may do first with SQLite.
+    fn first_uses() -> [(&'static str, fn()); 2] {
+        [
+            ("greet a peer", || _ = build::fingerprint()),
+            ("open a database", || _ = clock_vfs::name()),
+        ]
+    }
+
+    /// Is run by the next test, in processes that have not used SQLite yet.
+    #[test]
+    fn child_that_uses_sqlite_for_the_first_time() {
+        let Ok(first) = std::env::var(FIRST) else { return };
+        let uses = first_uses();
+        let (_, act) = uses.iter().find(|(name, _)| *name == first).unwrap();
+        act();
+        let conn = Connection::open_in_memory().unwrap();
+        let allowance = Allowance::running(false);
+        let much =
+            "SELECT json_array(hex(v), hex(v), hex(v)) FROM (SELECT zeroblob(50000000) AS v)";
+        assert!(conn.query_row(much, [], |row| row.get::<_, String>(0)).is_err());
+        assert!(allowance.was_refused());
+    }
+
+    #[test]
+    fn whatever_uses_sqlite_first_a_statement_has_an_allowance() {
+        for (first, _) in first_uses() {
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args(["child_that_uses_sqlite_for_the_first_time", "--test-threads=1"])
+                .env(FIRST, first)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&child.stdout);
+            assert!(child.status.success() && said.contains("1 passed"), "{first}: {said}");
+        }
     }
 }

@@ -156,6 +156,7 @@ mod tests {
 
     #[test]
     fn the_first_statement_ends_where_sqlite_ends_it() {
+        crate::sqlite::memory::install();
         let conn = rusqlite::Connection::open_in_memory().unwrap();
         conn.execute_batch("CREATE TABLE t(a); CREATE TABLE u(\"end\", b)").unwrap();
         for (first, rest) in [
@@ -235,6 +236,7 @@ mod tests {
             "$l(\u{b}')",
             "'",
         ];
+        crate::sqlite::memory::install();
         let conn = rusqlite::Connection::open_in_memory().unwrap();
         conn.execute_batch("CREATE TABLE t(e, \"e;\", \"e;\"\"\")").unwrap();
         let (mut state, mut compiled) = (1_u64, 0);

@@ -5,9 +5,11 @@
 //! instruction of SQLite's virtual machine, or [`BYTES_PER_STEP`] bytes of a large value that is
 //! made, or as many that one of our functions looks at.
 //!
-//! Some instructions copy a value into memory that is there already. So the longer a command runs, the
-//! smaller are the values that it may make or read ([`BYTES`]); where there are virtual tables, whose
-//! own pieces must not be cut, not smaller than those are.
+//! Some instructions copy a value into memory that is there already. So the more instructions a command
+//! has run, the smaller are the values that it may make or read ([`BYTES`]); where there are virtual
+//! tables, whose own pieces must not be cut, not smaller than those are. What the budget allows to copy
+//! in all ([`BYTES_PER_STEP`] for each step) is never cut: that many rows, of a dozen instructions
+//! each, stay below.
 //!
 //! What virtual tables do for themselves counts as well, and that depends a little on what they have
 //! in memory. So a command that comes near to the end of its budget is rolled back and run once more
@@ -32,7 +34,7 @@ pub(in crate::sqlite) const DEFAULT_STEPS: u64 = 250_000_000;
 /// About what is copied in the time of an instruction.
 const BYTES_PER_STEP: u64 = 16;
 
-/// The longest value, in bytes, that a command may make or read after `n` steps is this over `n`.
+/// The longest value, in bytes, that a command may make or read after `n` instructions is this over `n`.
 const BYTES: u64 = 32 << 30;
 
 /// The shortest bound on values, and that where there are virtual tables: FTS5 keeps pages of up to
@@ -44,6 +46,7 @@ const SHORTEST_VIRTUAL: u64 = 256 << 10;
 struct Purse {
     left: u64,
     all: u64,
+    instructions: u64,
     /// The budget was overdrawn, not only used up.
     spent: bool,
     shortest: u64,
@@ -57,7 +60,7 @@ thread_local! {
 
 impl Purse {
     fn longest_value(&self) -> c_int {
-        let most = BYTES / (self.all - self.left).max(1);
+        let most = BYTES / self.instructions.max(1);
         let most = most.max(self.shortest).min(LONGEST_VALUE as u64);
         c_int::try_from(most).unwrap_or(LONGEST_VALUE)
     }
@@ -99,8 +102,10 @@ pub(in crate::sqlite) fn install(conn: &mut Connection) -> crate::Result<()> {
     let handle = Handle::of(conn);
     let must_end = move || {
         let enough = charge(INSTRUCTIONS_PER_TICK as u64);
-        if let Some(purse) = PURSE.get() {
+        if let Some(mut purse) = PURSE.get() {
+            purse.instructions += INSTRUCTIONS_PER_TICK as u64;
             handle.limit_values(purse.longest_value());
+            PURSE.set(Some(purse));
         }
         !enough
     };
@@ -128,7 +133,7 @@ impl Budget {
         #[cfg(test)]
         let steps = PRETEND.get().unwrap_or(steps);
         let shortest = if virtual_tables { SHORTEST_VIRTUAL } else { SHORTEST };
-        let purse = Purse { left: steps, all: steps, spent: false, shortest };
+        let purse = Purse { left: steps, all: steps, instructions: 0, spent: false, shortest };
         Budget { previous: PURSE.replace(Some(purse)), handle: Handle::of(conn) }
     }
 

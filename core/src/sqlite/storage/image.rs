@@ -18,12 +18,12 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::apply::meta::{Applied, Position};
 use crate::sqlite::apply::recent::{Limits, Recent};
-use crate::sqlite::connection;
 use crate::sqlite::database::{Database, Files, disk_error};
 use crate::sqlite::determinism::functions;
 use crate::sqlite::error;
 use crate::sqlite::internal::node_error;
 use crate::sqlite::storage::checkpoint::{Mode, sqlite_io_error};
+use crate::sqlite::{connection, memory};
 
 /// How long reads and writes may hold up an image, each time that it tries.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -206,6 +206,7 @@ fn open_immutable(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    memory::install();
     let conn = Connection::open_with_flags(uri, flags).map_err(error::internal)?;
     prepare_to_check(&conn)?;
     Ok(conn)

@@ -176,6 +176,21 @@ fn the_longer_a_command_runs_the_smaller_its_values() {
     // A long command that does not look at the long value is none the worse for it.
     engine.run("UPDATE t SET b = 'y' WHERE a > 0");
     engine.run("DELETE FROM t WHERE a % 100 <> 0");
+    // Nor is one that changes much text, a piece at a time.
+    engine.run("CREATE TABLE docs(id INTEGER PRIMARY KEY, body)");
+    engine.run(
+        format!(
+            "INSERT INTO docs {numbers} SELECT i, printf('%.*c', 300000, 'x') FROM n LIMIT 300"
+        )
+        .as_str(),
+    );
+    engine.run("UPDATE docs SET body = upper(body) || id");
+    let list = format!("[{}1]", "\"some text\",".repeat(150_000));
+    engine.run(Statement::new(
+        "INSERT INTO docs(body) SELECT value FROM json_each(?)",
+        [Value::from(list)],
+    ));
+    engine.run("DROP TABLE docs");
     // The bound is gone with its command.
     engine.run("INSERT INTO t VALUES (0, zeroblob(16000000))");
     let error = engine.refused(
