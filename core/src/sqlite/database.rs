@@ -120,6 +120,7 @@ impl Database {
             uses_changes,
             careful: 0,
             budget: budget::DEFAULT_STEPS,
+            stale_budget: true,
             mark,
             voids: BTreeSet::new(),
         };

@@ -9,6 +9,7 @@ use rusqlite::{CachedStatement, Connection, ToSql, ffi};
 
 use crate::error::{Error, ErrorKind};
 use crate::sqlite::apply::budget::Budget;
+use crate::sqlite::apply::write_steps::{self, Request};
 use crate::sqlite::determinism::authorizer::{self, Questions, Role, UserStatement};
 use crate::sqlite::determinism::planner::Sampling;
 use crate::sqlite::determinism::{analyze, clock_vfs, context, names, shadow};
@@ -78,6 +79,11 @@ pub(crate) fn run(
     statement: &Statement,
     result_limit: usize,
 ) -> Result<StatementOutcome, Failure> {
+    if let Some(request) = write_steps::request(statement) {
+        let request = request.map_err(Failure::Statement)?;
+        let rows = write_steps::run(conn, request).map_err(Failure::Node)?;
+        return Ok(StatementOutcome { rows, ..StatementOutcome::default() });
+    }
     let total_before = conn.total_changes();
     let rowid_before = conn.last_insert_rowid();
     let watch = RowidWatch::begin();
@@ -106,6 +112,14 @@ pub(crate) fn run(
 /// # Errors
 /// Also [`ErrorKind::Forbidden`] where the statement writes.
 pub(in crate::sqlite) fn read(conn: &Connection, statement: &Statement) -> Result<Rows, Failure> {
+    match write_steps::request(statement) {
+        None => {}
+        Some(Err(error)) => return Err(Failure::Statement(error)),
+        Some(Ok(Request::Set(_))) => return Err(Failure::Statement(authorizer::write_in_query())),
+        Some(Ok(Request::Look)) => {
+            return write_steps::run(conn, Request::Look).map_err(Failure::Node);
+        }
+    }
     // The thread may be anybody's. What SQLite needs at most follows from its limits on depth.
     stacker::maybe_grow(STACK, NEW_STACK, || {
         step_all(conn, statement, Role::Reader, RESULT_LIMIT).map(|(rows, _)| rows)
@@ -310,7 +324,8 @@ fn too_long() -> Error {
         ErrorKind::Sql,
         "SQL_TOO_LONG",
         "the write takes longer than a replicated one may: split it into several, let it work on \
-         fewer or smaller values, or read with query() and write the result",
+         fewer or smaller values, read with query() and write the result, or allow more with PRAGMA \
+         quorumlite_write_steps",
     )
 }
 

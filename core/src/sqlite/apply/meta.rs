@@ -175,7 +175,7 @@ fn store_position(
     put(conn, index_key, to_integer(position.index)?)
 }
 
-fn put(conn: &Connection, key: &str, value: impl ToSql) -> Result<()> {
+pub(super) fn put(conn: &Connection, key: &str, value: impl ToSql) -> Result<()> {
     internal::with(conn, "REPLACE INTO _quorumlite_meta VALUES (?1, ?2)", |s| {
         s.execute(params![key, value])
     })?;
@@ -189,7 +189,7 @@ pub(in crate::sqlite) fn to_integer(v: u64) -> Result<i64> {
     })
 }
 
-fn integer(conn: &Connection, key: &str) -> Result<Option<i64>> {
+pub(super) fn integer(conn: &Connection, key: &str) -> Result<Option<i64>> {
     match get(conn, key)? {
         None => Ok(None),
         Some(SqlValue::Integer(v)) => Ok(Some(v)),

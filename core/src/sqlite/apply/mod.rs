@@ -10,4 +10,5 @@ pub(super) mod halt;
 pub(super) mod meta;
 pub(super) mod recent;
 pub(super) mod record;
+pub(super) mod write_steps;
 pub(super) mod writer;

@@ -12,6 +12,7 @@ use crate::sqlite::apply::execute::{after_blanks, first_keyword};
 use crate::sqlite::apply::halt::ApplyMark;
 use crate::sqlite::apply::meta::{Applied, Position};
 use crate::sqlite::apply::recent::{self, Identity, Known, Recent};
+use crate::sqlite::apply::write_steps;
 use crate::sqlite::database::Shared;
 use crate::sqlite::determinism::analyze;
 use crate::sqlite::internal::{self, node_error};
@@ -80,8 +81,10 @@ pub(crate) struct Writer {
     /// How many transactions are to come in which each command gets a savepoint: after a failure
     /// another one is likely.
     pub(in crate::sqlite) careful: u32,
-    /// What one command may use, in steps: part of the content.
+    /// What one command may use, in steps: part of the content, or of a content that was rolled back
+    /// where it is stale.
     pub(in crate::sqlite) budget: u64,
+    pub(in crate::sqlite) stale_budget: bool,
     pub(in crate::sqlite) mark: ApplyMark,
     /// Entries that are not applied yet, and that a committed entry after them takes back.
     pub(in crate::sqlite) voids: BTreeSet<u64>,
@@ -223,7 +226,11 @@ impl Writer {
         if let Some([first, .., last] | [first @ last]) = entries.get(range.clone()) {
             self.mark.begin(first.position.index, last.position.index);
         }
-        internal::run(connection(&self.conn)?, "BEGIN IMMEDIATE")?;
+        let conn = connection(&self.conn)?;
+        internal::run(conn, "BEGIN IMMEDIATE")?;
+        if std::mem::take(&mut self.stale_budget) {
+            self.budget = write_steps::load(conn)?;
+        }
         for i in range {
             let Some(entry) = entries.get(i) else { break };
             let at = entry.position;
@@ -302,6 +309,10 @@ impl Writer {
         self.uses_changes = self.uses_changes || command.mentions("changes");
         let uses_changes = self.uses_changes;
         let conn = connection(&self.conn)?;
+        if self.stale_budget {
+            self.budget = write_steps::load(conn)?;
+        }
+        self.stale_budget |= command.statements.iter().any(write_steps::is_about);
         let identity = Identity {
             client: command.client,
             sequence: command.sequence,

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::sqlite::apply::execute::{self, first_keyword};
+use crate::sqlite::apply::write_steps;
 use crate::sqlite::determinism::authorizer;
 use crate::statement::Statement;
 
@@ -15,7 +16,7 @@ use crate::statement::Statement;
 /// The one that applying the command would give.
 pub(crate) fn refuse_early(statements: &[Statement]) -> Result<()> {
     for (i, statement) in statements.iter().enumerate() {
-        if let Some(error) = refusal(&statement.sql) {
+        if let Some(error) = refusal(statement) {
             let several = statements.len() > 1;
             return Err(if several { error.context(format_args!("statement {i}")) } else { error });
         }
@@ -23,8 +24,11 @@ pub(crate) fn refuse_early(statements: &[Statement]) -> Result<()> {
     Ok(())
 }
 
-fn refusal(sql: &str) -> Option<Error> {
-    let sql = sql.trim();
+fn refusal(statement: &Statement) -> Option<Error> {
+    if let Some(request) = write_steps::request(statement) {
+        return request.err();
+    }
+    let sql = statement.sql.trim();
     let keyword = first_keyword(sql);
     let rest = execute::after_blanks(sql).get(keyword.len()..)?;
     let is = |words: &[&str]| words.iter().any(|word| keyword.eq_ignore_ascii_case(word));
@@ -86,7 +90,11 @@ mod tests {
             ("PRAGMA data_version;", "FORBIDDEN_PRAGMA"),
             ("SELECT 1; SELECT 2", "SQL_MULTIPLE_STATEMENTS"),
         ] {
-            assert_eq!(refusal(sql).map(|e| e.code().to_string()).as_deref(), Some(code), "{sql}");
+            assert_eq!(
+                refusal(&sql.into()).map(|e| e.code().to_string()).as_deref(),
+                Some(code),
+                "{sql}"
+            );
         }
     }
 
@@ -108,7 +116,7 @@ mod tests {
             "REINDEX",
             "é",
         ] {
-            assert!(refusal(sql).is_none(), "{sql}");
+            assert!(refusal(&sql.into()).is_none(), "{sql}");
         }
         assert!(refuse_early(&["SELECT 1".into(), "SELECT 2".into()]).is_ok());
         let error = refuse_early(&["SELECT 1".into(), "COMMIT".into()]).unwrap_err();

@@ -82,6 +82,7 @@ impl Writer {
         self.virtual_tables = database::has_virtual_tables(&conn)?;
         (self.conn, self.applied, self.recent) = (Some(conn), applied, recent);
         self.stale_statistics = false;
+        self.stale_budget = true;
         shared.publish_applied(&self.applied);
         self.publish_halted();
         Ok(())

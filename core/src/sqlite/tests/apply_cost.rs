@@ -67,6 +67,7 @@ const LOADS: &[Load] = &[
 ];
 
 fn plain() -> (tempfile::TempDir, Connection) {
+    crate::sqlite::memory::install();
     let dir = tempfile::tempdir().unwrap();
     let conn = Connection::open(dir.path().join("plain.db")).unwrap();
     conn.execute_batch(

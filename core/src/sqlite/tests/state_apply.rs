@@ -344,6 +344,48 @@ fn a_statement_without_end_fails_its_command_and_no_other() {
     r.check_memory();
 }
 
+/// The setting is content: of the commands after it, of other replicas, of the next open, and undone
+/// with what it is part of.
+#[test]
+fn what_a_command_may_use_is_a_setting_of_the_content() {
+    const LOOK: &str = "PRAGMA quorumlite_write_steps";
+    // Some 4 million steps.
+    const LONG: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 400000) \
+                        INSERT INTO t SELECT count(*) FROM n";
+    let set = |steps: u64| format!("PRAGMA quorumlite_write_steps = {steps}");
+    let mut r = Replica::new();
+    r.execute(&["CREATE TABLE t(a)"]).unwrap();
+    assert_eq!(r.query(LOOK), [[Value::Integer(250_000_000)]]);
+    r.execute(&[LONG]).unwrap();
+
+    let low = set(1_000_000);
+    // It is not that of the command in which it is set.
+    assert_eq!(r.execute(&[&low, LONG, LOOK]).unwrap()[0].rows_affected, 0);
+    assert_eq!(r.query(LOOK), [[Value::Integer(1_000_000)]]);
+    assert_eq!(r.execute(&[LONG]).unwrap_err().code(), "SQL_TOO_LONG");
+    r = r.reopen();
+    assert_eq!(r.execute(&[LONG]).unwrap_err().code(), "SQL_TOO_LONG");
+
+    // Undone with its command, also where that takes its transaction with it.
+    let high = set(300_000_000);
+    for failing in ["INSERT INTO missing VALUES (1)", "INSERT OR ROLLBACK INTO t(rowid) VALUES (1)"]
+    {
+        let commands = [vec![high.as_str(), failing], vec![LONG], vec![high.as_str()], vec![LONG]];
+        let commands = (1..).zip(commands).map(|(n, sql)| command(9, n, 0, &sql)).collect();
+        let index = r.writer.applied().index() + 1;
+        let results = r.apply(entry(index, commands));
+        assert_eq!(
+            results.iter().map(Result::is_ok).collect::<Vec<_>>(),
+            [false, false, true, true]
+        );
+        r.execute(&[&low]).unwrap();
+    }
+    assert_eq!(r.execute(&[LONG]).unwrap_err().code(), "SQL_TOO_LONG");
+    r.execute(&[&high]).unwrap();
+    r.execute(&[LONG]).unwrap();
+    r.check_memory();
+}
+
 #[test]
 fn the_client_used_least_recently_is_forgotten_first() {
     let limits = Limits { clients: 3, results_per_client: 2 };
