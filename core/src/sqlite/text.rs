@@ -60,6 +60,9 @@ impl State {
 /// The first statement of `sql`, with what comes before it but without its semicolon, and what
 /// follows that semicolon. Takes time in proportion to the length, whatever is in the text.
 pub(super) fn split_first(sql: &str) -> (&str, &str) {
+    if memchr::memchr(b';', sql.as_bytes()).is_none() {
+        return (sql, "");
+    }
     let mut state = State::Start;
     let mut at = 0;
     while at < sql.len() {

@@ -518,6 +518,9 @@ pub(in crate::sqlite) fn first_keyword(sql: &str) -> &str {
 pub(in crate::sqlite) fn after_blanks(sql: &str) -> &str {
     let mut rest = sql;
     loop {
+        if rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return rest;
+        }
         rest = rest.trim_start_matches([' ', '\t', '\n', '\x0c', '\r', ';', '\u{feff}']);
         rest = if let Some(comment) = rest.strip_prefix("--") {
             comment.find('\n').map_or("", |end| &comment[end..])
