@@ -199,3 +199,58 @@ fn the_longer_a_command_runs_the_smaller_its_values() {
     );
     assert_eq!(error.code(), "SQL_TOO_LONG");
 }
+
+/// A value, and a whole row, may have 16 MiB; what is taken is in a full-text index to its last word.
+#[test]
+fn a_full_text_index_loses_no_term_at_the_limit() {
+    const LIMIT: usize = 16 << 20;
+    // A row has a header and a rowid beside its values.
+    const ROOM: usize = 64;
+    let engine = Engine::new();
+    engine.run("CREATE TABLE t(a, b)");
+    engine.run("CREATE VIRTUAL TABLE docs USING fts5(a, b)");
+    let text = |length: usize, prefix: char| {
+        let mut text = String::with_capacity(length + 16);
+        let mut word = 0;
+        while text.len() < length {
+            text += &format!("{prefix}{word:x} ");
+            word += 1;
+        }
+        text.truncate(length - 5);
+        (text + " last", word - 2)
+    };
+    let insert = |table: &str, a: &str, b: &str| {
+        let sql = format!("INSERT INTO {table} VALUES (?, ?)");
+        Statement::new(sql, [Value::from(a.to_string()), Value::from(b.to_string())])
+    };
+    let (large, large_words) = text(LIMIT - 1000 - ROOM, 'x');
+    let (small, small_words) = text(1000, 'y');
+    for table in ["t", "docs"] {
+        engine.run(insert(table, &large, &small));
+        // One of them too long, or both together.
+        let (longer, half) = ("x ".repeat(LIMIT / 2 + 1), "x ".repeat(LIMIT / 4 + 1));
+        for (a, b) in [(&longer, &small), (&small, &longer), (&half, &half)] {
+            let error = engine.refused(insert(table, a, b));
+            assert_eq!(error.code(), "SQLITE_TOOBIG", "{table}");
+        }
+        assert_eq!(engine.one(&format!("SELECT count(*) FROM {table}")), Value::Integer(1));
+    }
+    let found = |word: &str| {
+        engine.one(&format!("SELECT count(*) FROM docs('{word}')")) == Value::Integer(1)
+    };
+    for n in (0..large_words).step_by(large_words / 200).chain([large_words]) {
+        assert!(found(&format!("a:x{n:x}")), "{n} of {large_words}");
+    }
+    for n in 0..=small_words {
+        assert!(found(&format!("b:y{n:x}")), "{n} of {small_words}");
+    }
+    assert!(found("a:last") && found("b:last") && !found("a:y0") && !found("b:x0"));
+    engine.run("INSERT INTO docs(docs) VALUES ('integrity-check')");
+    engine.run("DELETE FROM docs");
+    // One word, eight million times.
+    engine.run(insert("docs", &"z ".repeat(LIMIT / 2 - 1000), "one last"));
+    assert!(found("a:z") && found("b:last") && !found("b:z"));
+    engine.run("INSERT INTO docs(docs) VALUES ('integrity-check')");
+    engine.run("DELETE FROM docs");
+    assert!(!found("a:last"));
+}
