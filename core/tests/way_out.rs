@@ -275,6 +275,29 @@ fn index_of(halted: &str) -> u64 {
     halted.split(' ').next().and_then(|i| i.parse().ok()).expect("an index")
 }
 
+/// A node that fails on a write that it has proposed does not know what the others make of it. Who asked
+/// through another node is answered by the next leader, and nothing is applied twice.
+#[test]
+fn a_write_that_its_leader_cannot_apply_may_be_applied_by_the_others() {
+    let write = "execute INSERT INTO t VALUES (quorumlite_fault('nomem'))";
+    for asked in [0, 1] {
+        let mut cluster = Cluster::start(["nomem", "none", "none"]);
+        assert_eq!(cluster.node(0).ask("state"), "leader");
+        let answer = cluster.node(asked).ask(write);
+        if asked == 0 {
+            assert_eq!(answer, "error STOPPED_MAYBE_APPLIED");
+        } else {
+            assert!(answer.parse::<u64>().is_ok(), "{answer}");
+        }
+        // It knows of what it has not proposed.
+        let later = cluster.node(0).ask("execute INSERT INTO t VALUES (1)");
+        assert_eq!(later, "error SQLITE_NOMEM");
+        for i in 1..3 {
+            assert_eq!(cluster.node(i).ask("linearizable SELECT count(*) FROM t"), "2");
+        }
+    }
+}
+
 #[test]
 fn a_command_that_ends_every_replica_is_voided_by_the_cluster() {
     let mut cluster = Cluster::start(["abort"; 3]);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::ClusterCore;
-use crate::consensus::codec;
+use crate::consensus::{codec, stopped_maybe_applied};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, Method};
 use crate::sqlite::{refuse_early, too_complex};
@@ -111,9 +111,11 @@ impl ClusterCore {
     /// Runs a request on the leader, wherever it is, until `deadline`.
     ///
     /// `local` runs it on this node when it leads; otherwise `body` is sent as `method`. A try that
-    /// failed for a reason that passes is repeated, so the request must be safe to repeat.
+    /// failed for a reason that passes is repeated, so the request must be safe to repeat. `unknown`
+    /// says that it was tried before, and may have been carried out.
     pub(crate) async fn on_leader<T, Fut>(
         &self,
+        mut unknown: bool,
         deadline: Instant,
         method: Method,
         body: Bytes,
@@ -125,11 +127,10 @@ impl ClusterCore {
     {
         let mut watch = self.consensus.watch();
         let mut pause = MIN_PAUSE;
-        let mut unknown = false;
         let mut asked = None;
         loop {
             if let Some(e) = self.stopped() {
-                return Err(if unknown { maybe_applied(e.message()) } else { e });
+                return Err(if unknown { stopped_maybe_applied(&e) } else { e });
             }
             let last;
             let leader = self.consensus.leader_address();
@@ -152,6 +153,13 @@ impl ClusterCore {
                 None => Attempt::NotSent(self.no_leader()),
             };
             match attempt {
+                // That this try was refused for good says nothing of those before.
+                Attempt::Done(Err(e))
+                    if unknown
+                        && matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Closed) =>
+                {
+                    return Err(stopped_maybe_applied(&e));
+                }
                 Attempt::Done(result) => return result,
                 Attempt::NotSent(e) => last = e,
                 Attempt::Unknown(e) => {
@@ -243,11 +251,13 @@ impl ClusterCore {
             async move { self.consensus.propose(command, bytes).await? }
         };
         if !self.leads() {
-            return self.execute_anywhere(deadline, body(), local).await;
+            return self.execute_anywhere(false, deadline, body(), local).await;
         }
         let at = tokio::time::Instant::from_std(deadline);
         match tokio::time::timeout_at(at, local()).await {
-            Ok(Err(e)) if passes(&e) => self.execute_anywhere(deadline, body(), local).await,
+            Ok(Err(e)) if passes(&e) => {
+                self.execute_anywhere(may_be_proposed(&e), deadline, body(), local).await
+            }
             Ok(result) => result,
             Err(_) => Err(maybe_applied("the write was not committed in time")),
         }
@@ -278,6 +288,7 @@ impl ClusterCore {
 
     async fn execute_anywhere<Fut>(
         &self,
+        unknown: bool,
         deadline: Instant,
         body: Bytes,
         local: impl Fn() -> Fut,
@@ -285,7 +296,7 @@ impl ClusterCore {
     where
         Fut: Future<Output = Result<Vec<ExecuteResult>>>,
     {
-        self.on_leader(deadline, Method::Execute, body, local, |body| {
+        self.on_leader(unknown, deadline, Method::Execute, body, local, |body| {
             codec::results_from_proto(codec::decode(body, "the result of a write")?)
         })
         .await
@@ -307,7 +318,7 @@ impl ClusterCore {
             timeout_ms: remaining_ms(deadline),
         };
         let local = || self.query_local(statement.clone(), deadline);
-        self.on_leader(deadline, Method::Query, codec::encode(&request), local, |body| {
+        self.on_leader(false, deadline, Method::Query, codec::encode(&request), local, |body| {
             let response: proto::QueryResponse = codec::decode(body, "the result of a read")?;
             Ok((codec::rows_from_proto(response.rows)?, response.index))
         })
@@ -354,7 +365,7 @@ impl ClusterCore {
     where
         Fut: Future<Output = Result<u64>>,
     {
-        self.on_leader(deadline, method, body, local, |body| {
+        self.on_leader(false, deadline, method, body, local, |body| {
             Ok(codec::decode::<proto::BarrierResponse>(body, "a barrier")?.index)
         })
         .await
@@ -411,7 +422,7 @@ impl ClusterCore {
     where
         Fut: Future<Output = Result<u64>>,
     {
-        self.on_leader(deadline, method, body, local, |body| {
+        self.on_leader(false, deadline, method, body, local, |body| {
             Ok(codec::decode::<proto::MemberResponse>(body, "a membership change")?.index)
         })
         .await
@@ -445,12 +456,15 @@ fn passes(e: &Error) -> bool {
     e.kind() == ErrorKind::Unavailable && e.retryable()
 }
 
+/// Whether a request that failed so may have been proposed, and be carried out by another leader.
+fn may_be_proposed(e: &Error) -> bool {
+    ["LEADER_CHANGED", "STOPPED_MAYBE_APPLIED"].contains(&e.code())
+}
+
 fn classify<T>(result: Result<T>) -> Attempt<T> {
     match result {
-        Err(e) if passes(&e) => match e.code() {
-            "LEADER_CHANGED" => Attempt::Unknown(e),
-            _ => Attempt::NotSent(e),
-        },
+        Err(e) if may_be_proposed(&e) => Attempt::Unknown(e),
+        Err(e) if passes(&e) => Attempt::NotSent(e),
         done => Attempt::Done(done),
     }
 }
@@ -470,6 +484,10 @@ fn maybe_applied(why: &str) -> Error {
 /// A read changes nothing, so nothing of it can still be applied.
 fn read_error(e: Error) -> Error {
     match e.code() {
+        "STOPPED_MAYBE_APPLIED" => {
+            let cause = std::error::Error::source(&e).and_then(|e| e.downcast_ref::<Error>());
+            cause.cloned().unwrap_or(e)
+        }
         "TIMEOUT_MAYBE_APPLIED" => Error::new(
             ErrorKind::Timeout,
             "TIMEOUT",

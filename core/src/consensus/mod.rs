@@ -23,5 +23,5 @@ mod state_machine;
 mod tests;
 mod types;
 
-pub(crate) use raft::Consensus;
+pub(crate) use raft::{Consensus, stopped_maybe_applied};
 pub(crate) use read_barrier::ReadBarrier;

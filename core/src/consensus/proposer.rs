@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::clock::Clock;
 use super::codec;
+use super::raft::not_leader;
 use super::types::{Raft, TypeConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
@@ -57,8 +58,9 @@ impl Proposer {
     /// Proposes one command and waits for its result.
     ///
     /// # Errors
-    /// A retryable `Unavailable` where this node does not lead (any more); the command may still
-    /// be applied, so only the same identity may be proposed again.
+    /// A retryable `Unavailable` where this node does not lead (`NOT_LEADER`), or does not any more
+    /// (`LEADER_CHANGED`): then the command may still be applied, so only the same identity may be
+    /// proposed again. `Closed` where the node stops: it may be applied too.
     pub(crate) async fn propose(
         &self,
         command: proto::Command,
@@ -163,7 +165,9 @@ impl ProposerTask {
 
 fn not_written(e: &ClientWriteError<TypeConfig>) -> Error {
     let leader = match e {
-        ClientWriteError::ForwardToLeader(f) | ClientWriteError::LogEntryDiscarded(f) => {
+        // It was never appended.
+        ClientWriteError::ForwardToLeader(f) => return not_leader(f.leader_id.clone()),
+        ClientWriteError::LogEntryDiscarded(f) => {
             f.leader_id.as_ref().map(|id| id.as_str().to_owned())
         }
         _ => None,

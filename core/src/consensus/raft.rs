@@ -329,6 +329,10 @@ impl Consensus {
     }
 
     /// Proposes a command; only the leader can.
+    ///
+    /// # Errors
+    /// Retryable `Unavailable`s of a node that does not lead; `STOPPED_MAYBE_APPLIED` where this node
+    /// stopped meanwhile; why it has stopped, where it had before: then nothing was proposed.
     pub(crate) async fn propose(
         &self,
         command: proto::Command,
@@ -341,8 +345,9 @@ impl Consensus {
             return Err(halted.error());
         }
         match self.proposer.propose(command, bytes).await {
-            // The state machine's own error says more than that it is gone.
-            Err(e) if e.kind() == ErrorKind::Closed => Err(self.failure().unwrap_or(e)),
+            Err(e) if e.kind() == ErrorKind::Closed => {
+                Err(self.failure().as_ref().map_or(e, stopped_maybe_applied))
+            }
             result => result,
         }
     }
@@ -665,9 +670,29 @@ pub(super) fn members(membership: &Membership) -> Vec<MemberEntry> {
         .collect()
 }
 
-fn not_leader(leader: Option<NodeId>) -> Error {
+pub(super) fn not_leader(leader: Option<NodeId>) -> Error {
     Error::new(ErrorKind::Unavailable, "NOT_LEADER", "this node does not lead the cluster")
         .with_leader(leader.map(|id| id.as_str().to_owned()))
+}
+
+/// The error of a write that was on its way when this node stopped: the others may go on with it.
+pub(crate) fn stopped_maybe_applied(cause: &Error) -> Error {
+    let e = Error::new(
+        ErrorKind::Unavailable,
+        "STOPPED_MAYBE_APPLIED",
+        format!(
+            "this node stopped while the write was on its way, and it may be applied: look whether it \
+             is there once the node is open again, or at another node. It stopped because of {}: {}",
+            cause.code(),
+            cause.message()
+        ),
+    )
+    .with_retryable(false)
+    .with_source(cause.clone());
+    match cause.sqlite_code() {
+        Some(code) => e.with_sqlite_code(code),
+        None => e,
+    }
 }
 
 fn start_failed(e: &dyn std::fmt::Display) -> Error {
