@@ -199,7 +199,7 @@ async fn a_forbidden_statement_is_refused_before_it_is_proposed() {
         assert_eq!(error.kind(), ErrorKind::Forbidden, "{sql}");
         let error = node.execute_batch(["INSERT INTO t VALUES (1)", sql]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden, "{sql}");
-        assert!(error.message().starts_with("statement 1: "), "{error}");
+        assert!(error.message().starts_with("statement 2: "), "{error}");
     }
     assert_eq!(node.status().unwrap().last_log_index, before);
     // What only the schema can tell is proposed, and refused when it is applied.

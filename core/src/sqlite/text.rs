@@ -82,6 +82,24 @@ pub(super) fn split_first(sql: &str) -> (&str, &str) {
     (sql, "")
 }
 
+/// The words, literals and signs of `sql`, as they are written.
+pub(super) fn tokens(mut sql: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        while !sql.is_empty() {
+            let (token, mut length) = next_token(sql.as_bytes());
+            while !sql.is_char_boundary(length) {
+                length += 1;
+            }
+            let (text, rest) = sql.split_at(length);
+            sql = rest;
+            if token != Token::Blank {
+                return Some(text);
+            }
+        }
+        None
+    })
+}
+
 /// The token at the beginning of `rest`, which is not empty, and its length in bytes. What is not
 /// closed goes on to the end.
 fn next_token(rest: &[u8]) -> (Token, usize) {

@@ -166,7 +166,7 @@ impl Running<'_> {
                 }
                 Err(Failure::Node(error)) => return Err(error),
                 Err(Failure::Statement(error)) if command.statements.len() > 1 => {
-                    return Ok(Err(error.context(format_args!("statement {i}"))));
+                    return Ok(Err(error.context(format_args!("statement {}", i + 1))));
                 }
                 Err(Failure::Statement(error)) => return Ok(Err(error)),
             }

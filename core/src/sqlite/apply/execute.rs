@@ -12,7 +12,7 @@ use crate::sqlite::apply::budget::Budget;
 use crate::sqlite::apply::write_steps::{self, Request};
 use crate::sqlite::determinism::authorizer::{self, Questions, Role, UserStatement};
 use crate::sqlite::determinism::planner::Sampling;
-use crate::sqlite::determinism::{analyze, clock_vfs, context, names, shadow};
+use crate::sqlite::determinism::{analyze, clock_vfs, context, local_time, names, shadow};
 pub(crate) use crate::sqlite::error::Failure;
 use crate::sqlite::memory::{self, Allowance};
 use crate::sqlite::storage::disk_full;
@@ -444,13 +444,7 @@ fn explain(user: &UserStatement, error: rusqlite::Error) -> Failure {
         Failure::Statement(e)
             if e.message() == clock_vfs::LOCAL_TIME_REFUSED && context::is_active() =>
         {
-            Failure::Statement(Error::new(
-                ErrorKind::Forbidden,
-                "FORBIDDEN_LOCAL_TIME",
-                "localtime and utc depend on the node's time zone and cannot be replicated: \
-                 convert in the application and write the result as a parameter, or convert when \
-                 reading",
-            ))
+            Failure::Statement(local_time::refusal())
         }
         other => other,
     }
@@ -496,6 +490,9 @@ fn check_text(sql: &str, keyword: &str, role: Role) -> Result<(), Error> {
     }
     if role == Role::Writer && keyword.eq_ignore_ascii_case("EXPLAIN") {
         return Err(authorizer::explain_in_write());
+    }
+    if role == Role::Writer && local_time::is_kept(sql) {
+        return Err(local_time::refusal());
     }
     // A foreign key or a new name that refers to our tables is nothing that the authorizer sees.
     if role == Role::Writer
@@ -552,25 +549,43 @@ impl From<String> for BindError {
 fn bind(prepared: &mut CachedStatement<'_>, params: &Params) -> Result<(), BindError> {
     let expected = prepared.parameter_count();
     match params {
-        Params::Positional(values) => {
-            if let Some(name) = (1..=expected).find_map(|i| name_of(prepared, i)) {
-                return Err(format!(
-                    "the statement names its parameters (:{name}): give them by name"
-                )
-                .into());
-            }
-            if values.len() != expected {
-                return Err(format!(
-                    "the statement takes {expected} parameters, {} were given",
-                    values.len()
-                )
-                .into());
-            }
-            for (i, value) in values.iter().enumerate() {
-                prepared.raw_bind_parameter(i + 1, Bound(value))?;
-            }
-        }
+        Params::Positional(values) => bind_positional(prepared, values, expected)?,
         Params::Named(values) => bind_named(prepared, values, expected)?,
+    }
+    Ok(())
+}
+
+fn bind_positional(
+    prepared: &mut CachedStatement<'_>,
+    values: &[Value],
+    expected: usize,
+) -> Result<(), BindError> {
+    let wrong_number = |expected: usize| {
+        format!("the statement takes {expected} parameters, {} were given", values.len())
+    };
+    let first_name = (1..=expected).find_map(|i| name_of(prepared, i));
+    let Some(name) = first_name else {
+        if values.len() != expected {
+            return Err(wrong_number(expected).into());
+        }
+        for (i, value) in values.iter().enumerate() {
+            prepared.raw_bind_parameter(i + 1, Bound(value))?;
+        }
+        return Ok(());
+    };
+    // `$1` and the like are names to SQLite, and places to users of other databases.
+    let places = (1..=expected).map(|i| place_of(prepared, i)).collect::<Option<Vec<usize>>>();
+    let Some(places) = places else {
+        let error = format!("the statement names its parameters (:{name}): give them by name");
+        return Err(error.into());
+    };
+    let last = places.iter().copied().max().unwrap_or(0);
+    if values.len() != last {
+        return Err(wrong_number(last).into());
+    }
+    for (i, place) in places.into_iter().enumerate() {
+        let value = values.get(place - 1).ok_or_else(|| wrong_number(last))?;
+        prepared.raw_bind_parameter(i + 1, Bound(value))?;
     }
     Ok(())
 }
@@ -591,7 +606,8 @@ fn bind_named(
         };
         let mut found = None;
         for (given, (candidate, value)) in values.iter().enumerate() {
-            if candidate == name {
+            let with_prefix = || prepared.parameter_name(i) == Some(candidate);
+            if candidate == name || with_prefix() {
                 if found.is_some() {
                     return Err(format!("parameter {name} was given twice").into());
                 }
@@ -606,12 +622,9 @@ fn bind_named(
     }
     if let Some(unknown) = used.iter().position(|used| !used) {
         let name = &values[unknown].0;
-        let advice =
-            if name.starts_with([':', '@', '$']) { " (give names without prefix)" } else { "" };
-        return Err(format!(
-            "parameter {name} was given, but the statement has none of that name{advice}"
-        )
-        .into());
+        return Err(
+            format!("parameter {name} was given, but the statement has none of that name").into()
+        );
     }
     Ok(())
 }
@@ -619,6 +632,13 @@ fn bind_named(
 /// The name of parameter `i` without its prefix; none for `?` and `?NNN`.
 fn name_of<'a>(prepared: &'a CachedStatement<'_>, i: usize) -> Option<&'a str> {
     prepared.parameter_name(i)?.strip_prefix([':', '@', '$'])
+}
+
+/// The place, from 1, that parameter `i` names, as `$2` does.
+fn place_of(prepared: &CachedStatement<'_>, i: usize) -> Option<usize> {
+    let name = name_of(prepared, i)?;
+    let digits = name.bytes().all(|b| b.is_ascii_digit()) && !name.starts_with('0');
+    name.parse().ok().filter(|_| digits)
 }
 
 /// Binds a [`Value`] without copying it first.

@@ -7,6 +7,7 @@ pub(super) mod clock_vfs;
 pub(super) mod content_hash;
 pub(super) mod context;
 pub(super) mod functions;
+pub(super) mod local_time;
 pub(super) mod math;
 pub(super) mod modules;
 pub(super) mod names;

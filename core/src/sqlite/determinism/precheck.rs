@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::sqlite::apply::execute::{self, first_keyword};
 use crate::sqlite::apply::write_steps;
-use crate::sqlite::determinism::authorizer;
+use crate::sqlite::determinism::{authorizer, local_time};
 use crate::statement::Statement;
 
 /// Refuses a command whose text alone shows that it cannot be replicated.
@@ -18,7 +18,11 @@ pub(crate) fn refuse_early(statements: &[Statement]) -> Result<()> {
     for (i, statement) in statements.iter().enumerate() {
         if let Some(error) = refusal(statement) {
             let several = statements.len() > 1;
-            return Err(if several { error.context(format_args!("statement {i}")) } else { error });
+            return Err(if several {
+                error.context(format_args!("statement {}", i + 1))
+            } else {
+                error
+            });
         }
     }
     Ok(())
@@ -46,6 +50,9 @@ fn refusal(statement: &Statement) -> Option<Error> {
     }
     if let Err(error) = execute::only_statement(sql) {
         return Some(error);
+    }
+    if local_time::is_kept(sql) {
+        return Some(local_time::refusal());
     }
     if is(&["CREATE"]) {
         let next = first_keyword(rest);
@@ -81,6 +88,7 @@ mod tests {
         for (sql, code) in [
             ("begin", "FORBIDDEN_TRANSACTION_CONTROL"),
             (" /* x */ ;Rollback TO a", "FORBIDDEN_TRANSACTION_CONTROL"),
+            ("CREATE TABLE t(a DEFAULT (time('now', 'localtime')))", "FORBIDDEN_LOCAL_TIME"),
             ("ATTACH 'x' AS y", "FORBIDDEN_ATTACH"),
             ("vacuum;", "FORBIDDEN_VACUUM"),
             ("CREATE -- x\n TEMPORARY TABLE t(a)", "FORBIDDEN_TEMP"),
@@ -120,6 +128,6 @@ mod tests {
         }
         assert!(refuse_early(&["SELECT 1".into(), "SELECT 2".into()]).is_ok());
         let error = refuse_early(&["SELECT 1".into(), "COMMIT".into()]).unwrap_err();
-        assert!(error.message().starts_with("statement 1: "), "{error}");
+        assert!(error.message().starts_with("statement 2: "), "{error}");
     }
 }

@@ -120,9 +120,13 @@ fn local_time_is_refused_in_a_command_and_fine_elsewhere() {
             "SELECT datetime('now', 'localtime')",
             "SELECT datetime('2020-01-01', 'utc')",
             "SELECT strftime('%H', 0, 'unixepoch', 'localtime')",
+            // Where each later write would be refused.
+            "CREATE TABLE l(a, at DEFAULT (datetime('now', 'localtime')))",
         ] {
             assert_eq!(engine.refused(sql).code(), "FORBIDDEN_LOCAL_TIME", "{sql}");
         }
+        engine.run("CREATE TABLE u(a, at DEFAULT (datetime('now', 'utc')))");
+        engine.run("CREATE VIEW local AS SELECT datetime(at, 'localtime') FROM u");
         // UTC is known to be UTC already.
         assert_eq!(engine.one("SELECT datetime('now', 'utc')"), text("2001-02-03 04:05:06"));
     }

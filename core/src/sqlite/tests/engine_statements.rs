@@ -55,7 +55,10 @@ fn parameters_must_match_the_statement() {
         ("SELECT :a", none(), "parameter a was not given"),
         ("SELECT :a", named_params! {"a": 1, "b": 2}, "parameter b was given"),
         ("SELECT :a", named_params! {"a": 1, "a": 2}, "given twice"),
-        ("SELECT 1", named_params! {":a": 1}, "without prefix"),
+        ("SELECT 1", named_params! {":a": 1}, "none of that name"),
+        ("SELECT $2", params![1], "takes 2 parameters, 1 were given"),
+        ("SELECT $99999999999999999999", params![1], "give them by name"),
+        ("SELECT $9223372036854775807", params![1], "parameters, 1 were given"),
     ];
     for (sql, params, message) in cases {
         let error = engine.refused((sql, params));
