@@ -35,8 +35,16 @@ fn check_below(dir: &Path, wanted: &[&str]) {
     }
 }
 
-const FILES: &[&str] =
-    &["quorumlite.lock", "node", ".log", "quorumlite.replica", "-wal", "-shm", "incoming"];
+const FILES: &[&str] = &[
+    "quorumlite.lock",
+    "node",
+    ".log",
+    "quorumlite.replica",
+    "-wal",
+    "-shm",
+    "applying",
+    "incoming",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_directory_is_for_its_user_alone() {

@@ -17,13 +17,14 @@
 //!   to do with the command: a full disk, damage.
 //! * Where the machine was started anew meanwhile, nothing is counted.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind};
+use crate::private;
 use crate::status::Halted;
 
 const FILE: &str = "applying";
@@ -167,8 +168,7 @@ impl ApplyMark {
     /// read or written costs no more than what it is for.
     pub(in crate::sqlite) fn open(dir: &Path, applied: u64) -> ApplyMark {
         let path = dir.join(FILE);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = private::create_file().read(true).truncate(false).open(&path);
         let mut bytes = Vec::new();
         let file = file.and_then(|mut file| {
             Read::by_ref(&mut file).take(LENGTH as u64).read_to_end(&mut bytes)?;
