@@ -10,6 +10,8 @@ use crate::cancel::Cancel;
 use crate::cluster::{ClusterCore, Registry, Slot, canonical};
 use crate::config::{Config, Consistency, Role};
 use crate::error::{Error, ErrorKind, Result};
+use crate::row_stream::RowStream;
+use crate::sqlite::Pace;
 use crate::statement::{ExecuteResult, Params, Rows, Statement};
 use crate::status::{ContentHash, Member, Status};
 
@@ -26,6 +28,9 @@ pub struct ReadOptions {
     pub timeout: Option<Duration>,
     /// Ends the read from outside. Dropping its future does so, too.
     pub cancel: Option<Cancel>,
+    /// Of a stream: how long it waits until its rows are asked for, 5 minutes if unset. After that
+    /// it ends (`Busy`, code `BUSY_STREAM_IDLE`), since it holds a snapshot.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// How one write is carried out. Unset fields take the node's configuration.
@@ -236,6 +241,38 @@ impl Node {
         let (rows, index) = read.cancel.unless(work).await?;
         self.saw(index);
         Ok(rows)
+    }
+
+    /// Reads rows piece by piece, for results of any size: only some are in memory at a time. All of
+    /// them are of one state of the database, that of the beginning.
+    ///
+    /// At `weak` the local copy answers, as fresh as the leader's was. The state is held while the
+    /// stream lives, and holds up SQLite's write-ahead log: once 128 MiB were written meanwhile, or
+    /// another node needs a copy of the database, the stream ends with `BUSY_READ_INTERRUPTED`. So
+    /// read on without long pauses; see [`ReadOptions::idle_timeout`]. It ends when it is dropped, when
+    /// it is closed, and with the node.
+    ///
+    /// # Errors
+    /// As [`Node::query`], and `Busy` (`BUSY_STREAMS`) where no place among the streams became free
+    /// before the deadline: there are four for each core of the machine, 16 at least.
+    pub async fn query_stream(
+        &self,
+        statement: Statement,
+        options: ReadOptions,
+    ) -> Result<RowStream> {
+        let core = self.core()?;
+        let read = self.begin_read(&options);
+        let kept = self.handle.reads.token();
+        let readers = core.consensus.database().readers();
+        let idle = options.idle_timeout.unwrap_or(STREAM_IDLE);
+        let pace = Pace { batch: read.timeout, idle };
+        let work = async {
+            self.reach(core, &read, &options).await?;
+            readers.stream(statement, pace, read.deadline, &read.cancel, kept).await
+        };
+        let rows = read.cancel.unless(work).await?;
+        self.saw(rows.index());
+        Ok(RowStream::new(rows))
     }
 
     fn begin_read(&self, options: &ReadOptions) -> BegunRead {
@@ -492,6 +529,9 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// Longer timeouts are as good as this one, which clocks can reckon with.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// See [`ReadOptions::idle_timeout`].
+const STREAM_IDLE: Duration = Duration::from_secs(300);
 
 /// What was decided when a read began.
 struct BegunRead {

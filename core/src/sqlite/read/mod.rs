@@ -3,3 +3,4 @@
 pub(super) mod queue;
 pub(super) mod readers;
 mod running;
+pub(super) mod stream;
