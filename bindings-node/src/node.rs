@@ -147,6 +147,7 @@ fn read_options(o: QueryOptions) -> quorumlite::Result<ReadOptions> {
         consistency: o.consistency.map(|level| level.parse()).transpose()?,
         max_staleness: seconds("maxStaleness", o.max_staleness)?,
         timeout: seconds("timeout", o.timeout)?,
+        ..ReadOptions::default()
     })
 }
 

@@ -159,6 +159,7 @@ fn read_options(
         consistency: consistency_option(py, consistency)?,
         max_staleness: convert::seconds("max_staleness", max_staleness)?,
         timeout: convert::seconds("timeout", timeout)?,
+        ..ReadOptions::default()
     })
 }
 

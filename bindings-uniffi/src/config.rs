@@ -187,6 +187,7 @@ impl TryFrom<ReadOptions> for quorumlite::ReadOptions {
             consistency: o.consistency.map(Into::into),
             max_staleness: seconds("max_staleness", o.max_staleness)?,
             timeout: seconds("timeout", o.timeout)?,
+            ..quorumlite::ReadOptions::default()
         })
     }
 }

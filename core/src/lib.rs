@@ -41,7 +41,8 @@
 //! such a second connection drops the locks of this one
 //! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
 //!
-//! A call that is cancelled (its future dropped) is not undone: a write may still be applied.
+//! A write that is cancelled (its future dropped) is not undone: it may still be applied. A read ends, here
+//! or on the node that carries it out; see also [`Cancel`].
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!(
@@ -49,6 +50,7 @@ compile_error!(
      indexes are written at other rows), so the replicas of a cluster would differ"
 );
 
+mod cancel;
 mod check;
 mod cluster;
 mod config;
@@ -61,20 +63,25 @@ mod log;
 mod node;
 #[cfg(test)]
 mod node_tests;
+#[cfg(test)]
+mod node_tests_reads;
 mod private;
 mod proto;
 mod recover;
+mod row_stream;
 mod sqlite;
 mod statement;
 mod status;
 mod transport;
 mod value;
 
+pub use cancel::Cancel;
 pub use check::{CheckReport, Finding, Severity, check};
 pub use config::{Config, Consistency, Role, Security};
 pub use error::{Error, ErrorKind, Result};
 pub use node::{Node, ReadOptions, WriteOptions};
 pub use recover::{Recovery, recover_lost_quorum};
+pub use row_stream::RowStream;
 pub use statement::{ExecuteResult, Params, Row, Rows, Statement};
 pub use status::{ContentHash, Halted, Member, SnapshotProgress, Status};
 pub use value::Value;

@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio_util::task::TaskTracker;
+
+use crate::cancel::Cancel;
 use crate::cluster::{ClusterCore, Registry, Slot, canonical};
 use crate::config::{Config, Consistency, Role};
 use crate::error::{Error, ErrorKind, Result};
+use crate::row_stream::RowStream;
+use crate::sqlite::Pace;
 use crate::statement::{ExecuteResult, Params, Rows, Statement};
 use crate::status::{ContentHash, Member, Status};
 
@@ -19,8 +24,13 @@ pub struct ReadOptions {
     /// code `STALE`) if the data of this node is older than this: all that the leader had committed
     /// at some moment since then, as far as this node heard, must be applied here.
     pub max_staleness: Option<Duration>,
-    /// The deadline of the call.
+    /// The deadline of the call. Of a stream: of its opening, and of each batch that is asked for.
     pub timeout: Option<Duration>,
+    /// Ends the read from outside. Dropping its future does so, too.
+    pub cancel: Option<Cancel>,
+    /// Of a stream: how long it waits until its rows are asked for, 5 minutes if unset. After that
+    /// it ends (`Busy`, code `BUSY_STREAM_IDLE`), since it holds a snapshot.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// How one write is carried out. Unset fields take the node's configuration.
@@ -46,7 +56,11 @@ struct Handle {
     slot: Slot,
     /// The highest index that this handle has written or read.
     session: AtomicU64,
-    closed: Arc<AtomicBool>,
+    closed: AtomicBool,
+    /// Ends the reads of this handle.
+    closing: Cancel,
+    /// Those that run, also where nobody waits for them any more.
+    reads: TaskTracker,
     timeout: Duration,
     consistency: Consistency,
     runtime: tokio::runtime::Handle,
@@ -108,7 +122,9 @@ impl Node {
                 core,
                 slot,
                 session: AtomicU64::new(0),
-                closed: Arc::default(),
+                closed: AtomicBool::new(false),
+                closing: Cancel::new(),
+                reads: TaskTracker::new(),
                 timeout: config.timeout,
                 consistency: config.consistency,
                 runtime: tokio::runtime::Handle::current(),
@@ -130,7 +146,11 @@ impl Node {
     }
 
     fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        Instant::now() + timeout.unwrap_or(self.handle.timeout)
+        Instant::now() + self.timeout(timeout)
+    }
+
+    fn timeout(&self, timeout: Option<Duration>) -> Duration {
+        timeout.unwrap_or(self.handle.timeout).min(FOR_EVER)
     }
 
     fn saw(&self, index: u64) {
@@ -206,32 +226,92 @@ impl Node {
         self.query_with(Statement::new(sql, params), ReadOptions::default()).await
     }
 
-    /// Reads with options.
+    /// Reads with options. The read ends when this is dropped.
     pub async fn query_with(&self, statement: Statement, options: ReadOptions) -> Result<Rows> {
         let core = self.core()?;
-        let deadline = self.deadline(options.timeout);
-        let consistency = options.consistency.unwrap_or(self.handle.consistency);
-        let (rows, index) = match consistency {
-            Consistency::Weak => core.query_leader(&statement, deadline).await?,
-            local => {
-                let index = match local {
-                    Consistency::Linearizable => core.shared_read_index(deadline).await?,
-                    Consistency::Strong => core.log_barrier(deadline).await?,
-                    Consistency::Session => self.handle.session.load(Ordering::Acquire),
-                    _ => 0,
-                };
-                core.wait_applied(index, deadline).await?;
-                core.check_staleness(consistency, options.max_staleness)?;
-                core.query_local(statement, deadline).await?
+        let read = self.begin_read(&options);
+        let kept = self.handle.reads.token();
+        let work = async {
+            if read.consistency == Consistency::Weak {
+                return core.query_leader(&statement, read.deadline, &read.cancel, kept).await;
             }
+            self.reach(core, &read, &options).await?;
+            core.query_local(statement, read.deadline, &read.cancel, kept).await
         };
+        let (rows, index) = read.cancel.unless(work).await?;
         self.saw(index);
         Ok(rows)
     }
 
+    /// Reads rows piece by piece, for results of any size: only some are in memory at a time. All of
+    /// them are of one state of the database, that of the beginning.
+    ///
+    /// At `weak` the local copy answers, as fresh as the leader's was. The state is held while the
+    /// stream lives, and holds up SQLite's write-ahead log: once 128 MiB were written meanwhile, or
+    /// another node needs a copy of the database, the stream ends with `BUSY_READ_INTERRUPTED`. So
+    /// read on without long pauses; see [`ReadOptions::idle_timeout`]. It ends when it is dropped, when
+    /// it is closed, and with the node.
+    ///
+    /// # Errors
+    /// As [`Node::query`], and `Busy` (`BUSY_STREAMS`) where no place among the streams became free
+    /// before the deadline: there are four for each core of the machine, 16 at least.
+    pub async fn query_stream(
+        &self,
+        statement: Statement,
+        options: ReadOptions,
+    ) -> Result<RowStream> {
+        let core = self.core()?;
+        let read = self.begin_read(&options);
+        let kept = self.handle.reads.token();
+        let readers = core.consensus.database().readers();
+        let idle = options.idle_timeout.unwrap_or(STREAM_IDLE);
+        let pace = Pace { batch: read.timeout, idle };
+        let work = async {
+            self.reach(core, &read, &options).await?;
+            readers.stream(statement, pace, read.deadline, &read.cancel, kept).await
+        };
+        let rows = read.cancel.unless(work).await?;
+        self.saw(rows.index());
+        Ok(RowStream::new(rows))
+    }
+
+    fn begin_read(&self, options: &ReadOptions) -> BegunRead {
+        let timeout = self.timeout(options.timeout);
+        let parents = std::iter::once(&self.handle.closing).chain(&options.cancel);
+        BegunRead {
+            consistency: options.consistency.unwrap_or(self.handle.consistency),
+            timeout,
+            deadline: Instant::now() + timeout,
+            cancel: Cancel::child(parents),
+        }
+    }
+
+    /// Waits until the local copy is as new as the read wants it.
+    async fn reach(
+        &self,
+        core: &ClusterCore,
+        read: &BegunRead,
+        options: &ReadOptions,
+    ) -> Result<()> {
+        let deadline = read.deadline;
+        let index = match read.consistency {
+            Consistency::Linearizable => core.shared_read_index(deadline).await?,
+            Consistency::Strong => core.log_barrier(deadline).await?,
+            Consistency::Session => self.handle.session.load(Ordering::Acquire),
+            // What the node that believes that it leads has applied.
+            Consistency::Weak => {
+                let look = Statement::from("SELECT 1");
+                core.query_leader(&look, deadline, &read.cancel, ()).await?.1
+            }
+            Consistency::None => 0,
+        };
+        core.wait_applied(index, deadline).await?;
+        core.check_staleness(read.consistency, options.max_staleness)
+    }
+
     /// Answers a read on the calling thread, without a runtime, if nothing has to be waited for:
-    /// at `none`, and at `session` on a node that is not behind. `None` says that
-    /// [`Node::query_with`] has to be called instead.
+    /// at `none`, and at `session` on a node that is not behind, where not too many other reads run.
+    /// `None` says that [`Node::query_with`] has to be called instead.
     ///
     /// # Errors
     /// As [`Node::query`].
@@ -240,17 +320,19 @@ impl Node {
         if let Some(e) = core.stopped() {
             return Err(e);
         }
-        let consistency = options.consistency.unwrap_or(self.handle.consistency);
+        let read = self.begin_read(options);
         let database = core.consensus.database();
-        match consistency {
+        match read.consistency {
             Consistency::None => {}
             Consistency::Session
                 if database.applied_index() >= self.handle.session.load(Ordering::Acquire) => {}
             _ => return Ok(None),
         }
-        core.check_staleness(consistency, options.max_staleness)?;
-        let deadline = self.deadline(options.timeout);
-        let (rows, index) = database.readers().query(statement, deadline)?;
+        core.check_staleness(read.consistency, options.max_staleness)?;
+        let Some(place) = database.readers().try_place() else { return Ok(None) };
+        let _kept = self.handle.reads.token();
+        let (rows, index) =
+            database.readers().read(statement, read.deadline, &read.cancel, place)?;
         self.saw(index);
         Ok(Some(rows))
     }
@@ -407,22 +489,56 @@ impl Node {
     /// `Closed`, `Corruption`.
     pub async fn content_hash(&self) -> Result<ContentHash> {
         let database = self.core()?.consensus.database().clone();
-        let hash = tokio::task::spawn_blocking(move || database.content_hash()).await;
-        let (hash, index) = hash.unwrap_or_else(|e| Err(Error::closed().with_source(e)))?;
+        let cancel = Cancel::child([&self.handle.closing]);
+        let kept = self.handle.reads.token();
+        let work = async {
+            let place = database.readers().hash_place().await;
+            let (_on_drop, cancel) = (cancel.on_drop(), cancel.clone());
+            let hash = tokio::task::spawn_blocking(move || {
+                let hash = database.content_hash_unless(&cancel);
+                drop((place, kept));
+                hash
+            });
+            hash.await.unwrap_or_else(|e| Err(Error::closed().with_source(e)))
+        };
+        let (hash, index) = cancel.unless(work).await?;
         Ok(ContentHash { hash, index })
     }
 
-    /// Closes this handle; the last handle stops the node and releases its directory. Closing again
-    /// is harmless.
+    /// Closes this handle; the last handle stops the node and releases its directory. Reads of the
+    /// handle that are running end at once, with `Closed`, and have ended when this returns (unless
+    /// SQLite does not let go of one for several seconds). Closing again is harmless.
     ///
     /// # Errors
     /// None at present.
     pub async fn close(&self) -> Result<()> {
         if !self.handle.closed.swap(true, Ordering::AcqRel) {
+            self.handle.closing.close();
+            self.handle.reads.close();
+            if tokio::time::timeout(CLOSE_WAIT, self.handle.reads.wait()).await.is_err() {
+                tracing::warn!("closing does not wait for reads any longer");
+            }
             close(&self.handle.core, &self.handle.slot).await;
         }
         Ok(())
     }
+}
+
+/// How long closing waits for reads that were told to end.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Longer timeouts are as good as this one, which clocks can reckon with.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// See [`ReadOptions::idle_timeout`].
+const STREAM_IDLE: Duration = Duration::from_secs(300);
+
+/// What was decided when a read began.
+struct BegunRead {
+    consistency: Consistency,
+    timeout: Duration,
+    deadline: Instant,
+    cancel: Cancel,
 }
 
 /// Opening and closing take turns in the directory's slot.
@@ -436,6 +552,7 @@ async fn close(core: &ClusterCore, slot: &Slot) {
 impl Drop for Handle {
     fn drop(&mut self) {
         if !self.closed.swap(true, Ordering::AcqRel) {
+            self.closing.close();
             let (core, slot) = (self.core.clone(), self.slot.clone());
             self.runtime.spawn(async move { close(&core, &slot).await });
         }

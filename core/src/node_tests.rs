@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::{Config, Consistency, ErrorKind, Node, ReadOptions, Statement, params};
 
 /// No wait here takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -25,7 +25,7 @@ async fn member(dir: &Path, id: &str, listen: &str, join: &[&str]) -> Node {
 }
 
 /// Three nodes; the first one leads.
-async fn cluster(dir: &Path) -> [Node; 3] {
+pub(crate) async fn cluster(dir: &Path) -> [Node; 3] {
     let first = free_address();
     let one = member(dir, "n1", &first, &[]).await;
     let two = member(dir, "n2", &free_address(), &[&first]).await;
@@ -33,7 +33,7 @@ async fn cluster(dir: &Path) -> [Node; 3] {
     [one, two, three]
 }
 
-fn at(consistency: Consistency, timeout_ms: u64) -> ReadOptions {
+pub(crate) fn at(consistency: Consistency, timeout_ms: u64) -> ReadOptions {
     ReadOptions {
         consistency: Some(consistency),
         timeout: Some(Duration::from_millis(timeout_ms)),
@@ -41,7 +41,7 @@ fn at(consistency: Consistency, timeout_ms: u64) -> ReadOptions {
     }
 }
 
-async fn close(nodes: [Node; 3]) {
+pub(crate) async fn close(nodes: [Node; 3]) {
     for node in nodes {
         node.close().await.expect("a node closes");
     }

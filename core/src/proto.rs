@@ -134,6 +134,16 @@ pub(crate) struct QueryRequest {
     pub statement: Option<Statement>,
     #[prost(uint64, tag = "2")]
     pub timeout_ms: u64,
+    /// Names the read in a [`CancelRequest`]; 0 where none will come.
+    #[prost(fixed64, tag = "3")]
+    pub read: u64,
+}
+
+/// Nobody waits for a read any more.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct CancelRequest {
+    #[prost(fixed64, tag = "1")]
+    pub read: u64,
 }
 
 /// The rows of a read and the applied index that they belong to.
@@ -455,6 +465,7 @@ pub(crate) enum Method {
     Query = 17,
     ReadIndex = 18,
     LogBarrier = 19,
+    CancelQuery = 20,
     Join = 32,
     RemoveMember = 33,
     TransferLeadership = 34,
@@ -481,6 +492,7 @@ impl Method {
             Query,
             ReadIndex,
             LogBarrier,
+            CancelQuery,
             Join,
             RemoveMember,
             TransferLeadership,

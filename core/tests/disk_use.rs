@@ -177,6 +177,49 @@ async fn hot_readers_do_not_let_the_write_ahead_log_grow_without_bound() {
     node.close().await.expect("closed");
 }
 
+/// A stream whose consumer stays away ends when the log has grown large behind it, and says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_left_alone_does_not_let_the_write_ahead_log_grow_without_bound() {
+    const WRITTEN: u64 = 300 * MIB;
+    /// As above.
+    const BOUND: u64 = (128 + 96) * MIB;
+    let dir = temporary();
+    let config = Config::new(dir.path()).timeout(Duration::from_secs(120));
+    let node = Node::open(config).await.expect("the node opens");
+    node.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, x BLOB)", ()).await.expect("written");
+    let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+               SELECT i, (SELECT count(*) FROM t) FROM n";
+    let stream = node.query_stream(sql.into(), ReadOptions::default()).await.expect("begun");
+    let wal = dir.path().to_owned();
+    let largest = Largest::watch(move || wal_bytes(&wal));
+    for i in 0..WRITTEN / ROW as u64 {
+        let row = params![(i % 20) as i64, ROW];
+        node.execute("REPLACE INTO t VALUES (?, randomblob(?))", row).await.expect("written");
+    }
+    let largest = largest.seen();
+    assert!(largest > 100 * MIB, "the stream was not in the way: this tests nothing ({largest})");
+    assert!(largest <= BOUND, "{largest} bytes");
+    let mut rows = 0;
+    let error = loop {
+        match stream.next_batch().await {
+            Ok(some) => {
+                let some = some.expect("no end without an error");
+                // What it gave is of its own state.
+                assert!(some.iter().all(|row| row[1].as_i64() == Some(0)));
+                rows += some.len();
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(rows > 0);
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Busy, "BUSY_READ_INTERRUPTED"));
+    eventually("an empty write-ahead log", || async {
+        (wal_bytes(dir.path()) < 4 * MIB).then_some(())
+    })
+    .await;
+    node.close().await.expect("closed");
+}
+
 /// The database, and at most 64 MB beside it (with the defaults) whenever the writes pause.
 /// `QUORUMLITE_DISK_MEGABYTES` writes more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@
 
 mod support;
 
-use quorumlite::{Config, ErrorKind, Node, Result};
+use quorumlite::{Config, ErrorKind, Node, Result, params};
 use support::{free_address, member};
 
 fn set_limit(files: u64) {
@@ -29,6 +29,9 @@ fn next_descriptor() -> u64 {
     }
 }
 
+/// The limit is that of all tests here.
+static LIMIT: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 async fn use_it(config: Config) -> Result<()> {
     let node = Node::open(config).await?;
     let used = async {
@@ -43,6 +46,7 @@ async fn use_it(config: Config) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_open_files_are_named_wherever_one_is_lacking() {
+    let _alone = LIMIT.lock().await;
     set_limit(1000);
     let dir = tempfile::tempdir().unwrap();
     let old = Config::new(dir.path().join("old"));
@@ -76,4 +80,34 @@ async fn too_many_open_files_are_named_wherever_one_is_lacking() {
         assert!(opened, "{kind}: 30 descriptors are enough");
     }
     assert!(refused >= 20, "only {refused} starts were refused");
+}
+
+/// More reads at once than there are descriptors for: they wait for each other, and leave some over.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_share_the_descriptors_that_there_are() {
+    let _alone = LIMIT.lock().await;
+    set_limit(1000);
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(Config::new(dir.path().join("data"))).await.unwrap();
+    node.execute("CREATE TABLE t(a)", ()).await.unwrap();
+    let some = next_descriptor() + 8;
+    set_limit(some);
+    for _ in 0..3 {
+        let reads = (0..300).map(|i| {
+            let node = node.clone();
+            // Long enough that many are there at once.
+            let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) \
+                       SELECT count(*) + (SELECT count(*) FROM t) * 0 + ? FROM n";
+            tokio::spawn(async move { node.query(sql, params![i]).await })
+        });
+        for (i, read) in reads.collect::<Vec<_>>().into_iter().enumerate() {
+            let rows = read.await.unwrap().unwrap_or_else(|e| panic!("read {i}: {e:?}"));
+            assert_eq!(support::integer(&rows), 5000 + i as i64);
+        }
+        // Others have use for some of them.
+        assert!(next_descriptor() + 4 <= some, "{} of {some}", next_descriptor());
+        node.execute("INSERT INTO t VALUES (1)", ()).await.unwrap();
+    }
+    set_limit(1000);
+    node.close().await.unwrap();
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::ClusterCore;
+use crate::cancel::Cancel;
 use crate::consensus::{codec, stopped_maybe_applied};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, Method};
@@ -28,6 +29,10 @@ const MAX_ATTEMPT: Duration = Duration::from_secs(5);
 /// be told to end it.
 const PREFLIGHT: Duration = Duration::from_secs(3);
 const PREFLIGHT_TEXT: Duration = Duration::from_millis(1);
+/// How long is tried to tell the leader that nobody waits for a read.
+const CANCEL: Duration = Duration::from_secs(5);
+/// How long a read that has reached its deadline may take to notice before nobody waits any longer.
+const NOTICE: Duration = Duration::from_millis(200);
 
 /// Gives every write its identity and knows which are answered (the client side of RIFL, Lee et
 /// al., SOSP 2015).
@@ -98,6 +103,20 @@ impl Drop for WriteIdentity {
     }
 }
 
+/// What is sent to the leader.
+struct Request {
+    method: Method,
+    body: Bytes,
+    /// Names a read, which is ended on the leader when nobody waits for it any more; 0 for others.
+    read: u64,
+}
+
+impl Request {
+    fn new(method: Method, body: Bytes) -> Request {
+        Request { method, body, read: 0 }
+    }
+}
+
 /// What became of one try.
 enum Attempt<T> {
     Done(Result<T>),
@@ -110,15 +129,14 @@ enum Attempt<T> {
 impl ClusterCore {
     /// Runs a request on the leader, wherever it is, until `deadline`.
     ///
-    /// `local` runs it on this node when it leads; otherwise `body` is sent as `method`. A try that
+    /// `local` runs it on this node when it leads; otherwise `request` is sent. A try that
     /// failed for a reason that passes is repeated, so the request must be safe to repeat. `unknown`
     /// says that it was tried before, and may have been carried out.
-    pub(crate) async fn on_leader<T, Fut>(
+    async fn on_leader<T, Fut>(
         &self,
         mut unknown: bool,
         deadline: Instant,
-        method: Method,
-        body: Bytes,
+        request: Request,
         local: impl Fn() -> Fut,
         decode: impl Fn(Bytes) -> Result<T>,
     ) -> Result<T>
@@ -147,9 +165,7 @@ impl ClusterCore {
                         Err(_) => Attempt::Unknown(no_answer(&id)),
                     }
                 }
-                Some((id, address)) => {
-                    self.ask(&id, &address, deadline, method, body.clone(), &decode).await
-                }
+                Some((id, address)) => self.ask(&id, &address, deadline, &request, &decode).await,
                 None => Attempt::NotSent(self.no_leader()),
             };
             match attempt {
@@ -181,17 +197,21 @@ impl ClusterCore {
         leader: &str,
         address: &str,
         deadline: Instant,
-        method: Method,
-        body: Bytes,
+        request: &Request,
         decode: &impl Fn(Bytes) -> Result<T>,
     ) -> Attempt<T> {
-        let timeout = deadline.saturating_duration_since(Instant::now()).min(MAX_ATTEMPT);
-        let lane = match method {
-            Method::Execute | Method::Query => Lane::Data,
-            _ => Lane::Control,
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (lane, timeout) = match request.method {
+            // To ask again would begin it again: it may take as long as it likes.
+            Method::Query => (Lane::Data, left),
+            Method::Execute => (Lane::Data, left.min(MAX_ATTEMPT)),
+            _ => (Lane::Control, left.min(MAX_ATTEMPT)),
         };
-        let sent = self.client.call(address, Some(leader), lane, method as u32, body, timeout);
-        match sent.await {
+        let (method, body) = (request.method as u32, request.body.clone());
+        let mut abandoned = AbandonedRead { core: self, leader, address, read: request.read };
+        let sent = self.client.call(address, Some(leader), lane, method, body, timeout).await;
+        abandoned.read = 0;
+        match sent {
             Ok(body) => Attempt::Done(decode(body)),
             Err(CallError::NotSent(e)) => Attempt::NotSent(e),
             Err(CallError::Lost(e) | CallError::TimedOut(e)) => Attempt::Unknown(e),
@@ -296,7 +316,7 @@ impl ClusterCore {
     where
         Fut: Future<Output = Result<Vec<ExecuteResult>>>,
     {
-        self.on_leader(unknown, deadline, Method::Execute, body, local, |body| {
+        self.on_leader(unknown, deadline, Request::new(Method::Execute, body), local, |body| {
             codec::results_from_proto(codec::decode(body, "the result of a write")?)
         })
         .await
@@ -307,18 +327,23 @@ impl ClusterCore {
         self.consensus.leads()
     }
 
-    /// Reads on the node that leads.
+    /// Reads on the node that leads; if this is dropped, the read ends there too.
     pub(crate) async fn query_leader(
         &self,
         statement: &Statement,
         deadline: Instant,
+        cancel: &Cancel,
+        kept: impl Clone + Send + 'static,
     ) -> Result<(Rows, u64)> {
-        let request = proto::QueryRequest {
+        let read = getrandom::u64().unwrap_or_default();
+        let body = codec::encode(&proto::QueryRequest {
             statement: Some(codec::statement_to_proto(statement)),
             timeout_ms: remaining_ms(deadline),
-        };
-        let local = || self.query_local(statement.clone(), deadline);
-        self.on_leader(false, deadline, Method::Query, codec::encode(&request), local, |body| {
+            read,
+        });
+        let request = Request { method: Method::Query, body, read };
+        let local = || self.query_local(statement.clone(), deadline, cancel, kept.clone());
+        self.on_leader(false, deadline, request, local, |body| {
             let response: proto::QueryResponse = codec::decode(body, "the result of a read")?;
             Ok((codec::rows_from_proto(response.rows)?, response.index))
         })
@@ -326,15 +351,36 @@ impl ClusterCore {
         .map_err(read_error)
     }
 
-    /// Reads this node's database, off the runtime's threads.
+    /// Reads this node's database, off the runtime's threads. If this is dropped, the read ends.
+    /// `kept` is dropped when it has ended.
     pub(crate) async fn query_local(
         &self,
         statement: Statement,
         deadline: Instant,
+        cancel: &Cancel,
+        kept: impl Send + 'static,
     ) -> Result<(Rows, u64)> {
         let readers = self.consensus.database().readers().clone();
-        let read = tokio::task::spawn_blocking(move || readers.query(&statement, deadline));
-        read.await.unwrap_or_else(|e| Err(Error::closed().with_source(e)))
+        let cancel = Cancel::child([cancel]);
+        cancel
+            .clone()
+            .unless(async move {
+                // No thread waits for its turn.
+                let place = readers.place(deadline).await?;
+                let _on_drop = cancel.on_drop();
+                let read = tokio::task::spawn_blocking(move || {
+                    let result = readers.read(&statement, deadline, &cancel, place);
+                    drop(kept);
+                    result
+                });
+                let at = tokio::time::Instant::from_std(deadline + NOTICE);
+                match tokio::time::timeout_at(at, read).await {
+                    Ok(done) => done.unwrap_or_else(|e| Err(Error::closed().with_source(e))),
+                    // One of SQLite's instructions takes long: the interrupt reaches it after that.
+                    Err(_) => Err(read_too_long()),
+                }
+            })
+            .await
     }
 
     /// The log index that covers everything acknowledged before this call.
@@ -365,7 +411,7 @@ impl ClusterCore {
     where
         Fut: Future<Output = Result<u64>>,
     {
-        self.on_leader(false, deadline, method, body, local, |body| {
+        self.on_leader(false, deadline, Request::new(method, body), local, |body| {
             Ok(codec::decode::<proto::BarrierResponse>(body, "a barrier")?.index)
         })
         .await
@@ -422,7 +468,7 @@ impl ClusterCore {
     where
         Fut: Future<Output = Result<u64>>,
     {
-        self.on_leader(false, deadline, method, body, local, |body| {
+        self.on_leader(false, deadline, Request::new(method, body), local, |body| {
             Ok(codec::decode::<proto::MemberResponse>(body, "a membership change")?.index)
         })
         .await
@@ -494,6 +540,43 @@ fn read_error(e: Error) -> Error {
             "the leader did not answer the read before the deadline",
         ),
         _ => e,
+    }
+}
+
+fn read_too_long() -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "TIMEOUT",
+        "the read did not end before its deadline: ask for less at once, or allow it more time",
+    )
+}
+
+/// A read that was sent to the leader. Dropped before it is known how that went, it is ended there.
+struct AbandonedRead<'a> {
+    core: &'a ClusterCore,
+    leader: &'a str,
+    address: &'a str,
+    /// 0: nothing is to be ended.
+    read: u64,
+}
+
+impl Drop for AbandonedRead<'_> {
+    fn drop(&mut self) {
+        if self.read == 0 {
+            return;
+        }
+        let body = codec::encode(&proto::CancelRequest { read: self.read });
+        let client = self.core.client.clone();
+        let (leader, address) = (self.leader.to_owned(), self.address.to_owned());
+        // Not behind the reads themselves, which may be as many as may run. An older node does not
+        // know this, and reads on.
+        self.core.runtime.spawn(async move {
+            let method = Method::CancelQuery as u32;
+            let sent = client.call(&address, Some(&leader), Lane::Control, method, body, CANCEL);
+            if let Err(error) = sent.await {
+                tracing::debug!(%leader, %error, "a read there was not cancelled");
+            }
+        });
     }
 }
 

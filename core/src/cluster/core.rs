@@ -12,6 +12,7 @@ use super::client::Identities;
 use super::directory::{DataDirectory, StoredIdentity, hex};
 use super::identity::Identity;
 use super::join::Wanted;
+use super::peers_reads::PeersReads;
 use super::replica_check::{self, ReplicaCheck};
 use super::router::Router;
 use super::{clocks, void};
@@ -41,6 +42,9 @@ pub(crate) struct ClusterCore {
     pub(super) listen: Option<String>,
     address: Option<String>,
     pub(crate) replica_check: ReplicaCheck,
+    pub(super) peers_reads: Arc<PeersReads>,
+    /// What the node was opened on.
+    pub(super) runtime: tokio::runtime::Handle,
     admitted: AtomicBool,
     closed: AtomicBool,
     /// Handles that were opened and not closed.
@@ -116,6 +120,8 @@ impl ClusterCore {
                 listen: config.listen.clone(),
                 address,
                 replica_check: ReplicaCheck::default(),
+                peers_reads: Arc::default(),
+                runtime: tokio::runtime::Handle::current(),
                 admitted,
                 closed: AtomicBool::new(false),
                 handles: AtomicUsize::new(0),
@@ -373,6 +379,7 @@ impl ClusterCore {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.peers_reads.close();
         if let Some(server) = &self.server {
             server.shutdown().await;
         }

@@ -8,6 +8,7 @@ mod directory;
 mod identity;
 mod join;
 mod members;
+mod peers_reads;
 mod registry;
 mod replica_check;
 mod router;

@@ -57,6 +57,10 @@ impl Handler for Router {
             core.answer(method, body).await
         })
     }
+
+    fn is_only_for_its_answer(&self, method: u32) -> bool {
+        method == Method::Query as u32
+    }
 }
 
 impl ClusterCore {
@@ -64,6 +68,11 @@ impl ClusterCore {
         match method {
             Method::Execute => self.answer_execute(body).await,
             Method::Query => self.answer_query(body).await,
+            Method::CancelQuery => {
+                let request: proto::CancelRequest = codec::decode(body, "a cancellation")?;
+                self.peers_reads.cancel(request.read);
+                Ok(Bytes::new())
+            }
             Method::ReadIndex => {
                 let request: proto::BarrierRequest = codec::decode(body, "a read")?;
                 let index = within(request.timeout_ms, self.consensus.read_index()).await?;
@@ -148,7 +157,17 @@ impl ClusterCore {
             )
             .with_leader(self.consensus.leader()));
         }
-        let (rows, index) = self.query_local(statement, deadline(request.timeout_ms)).await?;
+        let (cancel, _registered) = self.peers_reads.begin(request.read);
+        let read = self.query_local(statement, deadline(request.timeout_ms), &cancel, ());
+        let (rows, index) = read.await.map_err(|e| match e.kind() {
+            // This node's end is not that of the node that asks.
+            ErrorKind::Closed => Error::new(
+                ErrorKind::Unavailable,
+                "SHUTTING_DOWN",
+                "the node is shutting down; ask another node",
+            ),
+            _ => e,
+        })?;
         let rows = Some(codec::rows_to_proto(&rows));
         Ok(codec::encode(&proto::QueryResponse { rows, index }))
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use crate::cancel::Cancel;
 use crate::disk::{self, Cause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
@@ -238,12 +239,12 @@ impl Database {
     /// gives way to checkpoints that cannot wait any longer, and begins again then.
     ///
     /// # Errors
-    /// Those of reading; `Busy` where it had to give way several times.
-    pub(crate) fn content_hash(&self) -> Result<(String, u64)> {
+    /// Those of reading, and what `cancel` says; `Busy` where it had to give way several times.
+    pub(crate) fn content_hash_unless(&self, cancel: &Cancel) -> Result<(String, u64)> {
         for _ in 0..HASH_ATTEMPTS {
             let deadline = Instant::now() + HASH_TIME;
             let readers = &self.shared.readers;
-            match readers.with_connection(deadline, content_hash::content_hash) {
+            match readers.with_connection(deadline, cancel, content_hash::content_hash) {
                 Err(e) if e.code() == "SQLITE_INTERRUPT" => {}
                 result => return result,
             }
@@ -251,19 +252,26 @@ impl Database {
         Err(readers::interrupted())
     }
 
-    /// As [`Database::content_hash`], but what it gives way to ends it. Calls `begun` once what will
+    /// As [`Database::content_hash_unless`] nothing.
+    #[cfg(test)]
+    pub(crate) fn content_hash(&self) -> Result<(String, u64)> {
+        self.content_hash_unless(&Cancel::new())
+    }
+
+    /// As [`Database::content_hash_unless`], but what it gives way to ends it. Calls `begun` once what will
     /// be hashed is fixed.
     ///
     /// # Errors
     /// Those of reading; `SQLITE_INTERRUPT` where it gave way.
     pub(crate) fn content_hash_from(&self, begun: impl FnOnce()) -> Result<(String, u64)> {
-        self.shared.readers.with_connection(Instant::now() + HASH_TIME, |conn| {
-            content_hash::content_hash_from(conn, begun)
-        })
+        let (deadline, cancel) = (Instant::now() + HASH_TIME, Cancel::new());
+        self.shared
+            .readers
+            .with_connection(deadline, &cancel, |conn| content_hash::content_hash_from(conn, begun))
     }
 
-    /// Closes what is not the writer's; the writer closes when dropped. Waits for a checkpoint that
-    /// is running. Later calls fail with `Closed`.
+    /// Closes what is not the writer's; the writer closes when dropped. Ends the reads that are
+    /// running, and waits for them and for a checkpoint. Later calls fail with `Closed`.
     pub(crate) fn close(&self) {
         self.shared.readers.close();
         drop(self.shared.preflight.close());

@@ -25,5 +25,6 @@ pub(crate) use apply::writer::{Entry, EntryKind, Writer};
 pub(crate) use build::{APPLY_LEVEL, fingerprint};
 pub(crate) use database::Database;
 pub(crate) use determinism::precheck::refuse_early;
+pub(crate) use read::stream::{Pace, RowSource};
 pub(crate) use storage::check::check_database;
 pub(crate) use storage::image::{Image, verify_image};

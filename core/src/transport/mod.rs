@@ -182,9 +182,15 @@ pub(crate) trait Handler: Send + Sync + 'static {
     /// polled once before the next request of that connection is handed over, then runs
     /// concurrently with others: a handler that cares about order does that part before its first
     /// await point. At most [`Lane::concurrency`] requests of a connection run at once; beyond it
-    /// reading pauses. A request runs to its end even when its caller has gone; only
-    /// [`Server::shutdown`] cuts it off.
+    /// reading pauses. A request runs to its end even when its caller has gone, unless
+    /// [`Handler::is_only_for_its_answer`]; otherwise only [`Server::shutdown`] cuts it off.
     ///
     /// `body` is a slice of the connection's read buffer: copy what is to be kept for long.
     fn handle(&self, peer: &Peer, method: u32, body: Bytes) -> BoxFuture<'static, Result<Bytes>>;
+
+    /// Whether requests of this method are dropped when their connection ends: nobody can have the
+    /// answer then, and they do nothing else.
+    fn is_only_for_its_answer(&self, _method: u32) -> bool {
+        false
+    }
 }

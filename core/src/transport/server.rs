@@ -218,6 +218,8 @@ impl Shared {
         drop(stranger);
         let (Established { reader, mut writer, peer }, place) = established;
         let (outbox, mut queue) = Outbox::new(&self.limits);
+        let gone = CancellationToken::new();
+        let _gone = gone.clone().drop_guard();
         let requests = Requests {
             shared: self.clone(),
             outbox,
@@ -225,6 +227,7 @@ impl Shared {
             peer: Arc::new(peer),
             room: Arc::new(Semaphore::new(self.limits.max_queued_bytes as usize)),
             place: Arc::new(place),
+            gone,
         };
         // The writer ends when the last sender of the outbox is gone: `Requests` and each handler
         // that still runs.
@@ -287,6 +290,8 @@ struct Requests {
     /// The connection's place among all: held by its handlers too, so that a peer which sends and
     /// leaves over and over cannot pile up requests without bound.
     place: Arc<OwnedSemaphorePermit>,
+    /// Cancelled when the connection has ended.
+    gone: CancellationToken,
 }
 
 impl Requests {
@@ -348,6 +353,7 @@ impl Requests {
         let (id, method, body) = (frame.id, frame.method, frame.body);
         let (handler, peer) = (self.shared.handler.clone(), self.peer.clone());
         let max_body = peer.lane.max_body();
+        let needs_caller = handler.is_only_for_its_answer(method);
         let answer = async move { handler.handle(&peer, method, body).await };
         let mut answer: BoxFuture<'static, Result<Bytes>> = AssertUnwindSafe(answer)
             .catch_unwind()
@@ -372,9 +378,11 @@ impl Requests {
             Poll::Ready(result) => respond(result).await,
             Poll::Pending => {
                 let kill = self.shared.kill.clone();
+                let gone = self.gone.clone();
                 self.shared.tasks.spawn(async move {
                     tokio::select! {
                         () = kill.cancelled() => {}
+                        () = gone.cancelled(), if needs_caller => {}
                         () = async { respond(answer.await).await } => {}
                     }
                 });

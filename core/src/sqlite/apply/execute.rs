@@ -154,12 +154,49 @@ pub(in crate::sqlite) fn reload_schema(conn: &Connection) -> crate::Result<()> {
         .map_err(error::internal)
 }
 
+/// Runs `statement` on a reader connection and hands each row over as it comes, with what it counts
+/// towards limits; gives the names of the columns. No row is larger than [`RESULT_LIMIT`].
+///
+/// # Errors
+/// As [`read`], and those of `each`.
+pub(in crate::sqlite) fn read_each(
+    conn: &Connection,
+    statement: &Statement,
+    each: EachRow<'_>,
+) -> Result<Vec<String>, Failure> {
+    step_each(conn, statement, Role::Reader, RESULT_LIMIT, each)
+}
+
+/// Takes a row, and the statement that it comes from.
+pub(in crate::sqlite) type EachRow<'a> =
+    &'a mut dyn FnMut(&rusqlite::Statement<'_>, Vec<Value>, usize) -> Result<(), Failure>;
+
 fn step_all(
     conn: &Connection,
     statement: &Statement,
     role: Role,
     result_limit: usize,
 ) -> Result<(Rows, usize), Failure> {
+    let mut values = Vec::new();
+    let mut size = 0;
+    let columns = step_each(conn, statement, role, result_limit, &mut |_, line, bytes| {
+        size += bytes;
+        if size > result_limit {
+            return Err(Failure::Statement(result_too_large(role)));
+        }
+        values.push(line);
+        Ok(())
+    })?;
+    Ok((Rows::new(columns, values), size))
+}
+
+fn step_each(
+    conn: &Connection,
+    statement: &Statement,
+    role: Role,
+    row_limit: usize,
+    each: EachRow<'_>,
+) -> Result<Vec<String>, Failure> {
     let sql = statement.sql.trim();
     let keyword = first_keyword(sql);
     check_text(sql, keyword, role).map_err(Failure::Statement)?;
@@ -204,30 +241,28 @@ fn step_all(
     if role == Role::Writer && analyze::is_of_all_tables(sql) {
         user.pause();
         analyze::all_tables(conn).map_err(fail)?;
-        return Ok((Rows::default(), 0));
+        return Ok(Vec::new());
     }
     user.step();
     if role == Role::Writer {
         Budget::of(&prepared);
     }
 
-    let mut values = Vec::new();
-    let mut size = 0;
     let mut cursor = prepared.raw_query();
     while let Some(row) = cursor.next().map_err(fail)? {
         // Stepping may have compiled the statement again, with other columns: count them now.
         let columns = row.as_ref().column_count();
         let mut line = Vec::with_capacity(columns);
-        size += ROW_SIZE + columns * VALUE_SIZE;
+        let mut size = ROW_SIZE + columns * VALUE_SIZE;
         for column in 0..columns {
             let value = value(row.get_ref(column).map_err(fail)?, column)?;
             size += value.size();
             line.push(value);
+            if size > row_limit {
+                return Err(Failure::Statement(result_too_large(role)));
+            }
         }
-        if size > result_limit {
-            return Err(Failure::Statement(result_too_large(role)));
-        }
-        values.push(line);
+        each(row.as_ref(), line, size)?;
     }
     drop(cursor);
     let columns = column_names(&prepared).map_err(fail)?;
@@ -245,7 +280,7 @@ fn step_all(
             return Err(Failure::Statement(error));
         }
     }
-    Ok((Rows::new(columns, values), size))
+    Ok(columns)
 }
 
 /// Compiles a statement, or finds it compiled.
@@ -349,7 +384,9 @@ fn too_much_memory() -> Error {
     )
 }
 
-fn column_names(prepared: &CachedStatement<'_>) -> rusqlite::Result<Vec<String>> {
+pub(in crate::sqlite) fn column_names(
+    prepared: &rusqlite::Statement<'_>,
+) -> rusqlite::Result<Vec<String>> {
     (0..prepared.column_count()).map(|i| prepared.column_name(i).map(str::to_string)).collect()
 }
 
@@ -376,15 +413,15 @@ fn value(value: ValueRef<'_>, column: usize) -> Result<Value, Failure> {
 }
 
 fn result_too_large(role: Role) -> Error {
-    let limit = match role {
-        Role::Writer => COMMAND_RESULT_LIMIT,
-        Role::Reader => RESULT_LIMIT,
+    let (limit, advice) = match role {
+        Role::Writer => (COMMAND_RESULT_LIMIT, ""),
+        Role::Reader => (RESULT_LIMIT, ", or read it in pieces, with query_stream()"),
     };
     Error::new(
         ErrorKind::Busy,
         "BUSY_RESULT_TOO_LARGE",
         format!(
-            "the result is larger than {} MiB: ask for fewer rows or columns at once",
+            "the result is larger than {} MiB: ask for fewer rows or columns at once{advice}",
             limit >> 20
         ),
     )

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::cancel::Cancel;
 use crate::error::ErrorKind;
 use crate::params;
 use crate::sqlite::read::readers::Readers;
@@ -226,7 +227,7 @@ fn work_that_leaves_a_transaction_open_does_not_spoil_the_pool() {
     let engine = Engine::new();
     let readers = readers(&engine);
     readers
-        .with_connection(soon(), |conn| {
+        .with_connection(soon(), &Cancel::new(), |conn| {
             conn.execute_batch("BEGIN").map_err(crate::sqlite::error::internal)
         })
         .unwrap();

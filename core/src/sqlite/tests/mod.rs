@@ -13,6 +13,7 @@ mod engine_functions;
 mod engine_plans;
 mod engine_readers;
 mod engine_statements;
+mod engine_streams;
 mod engine_strings;
 mod engine_texts;
 mod engine_wal_writes;

@@ -224,3 +224,34 @@ async fn accepting_goes_on_after_the_process_ran_out_of_descriptors() {
     assert!(served.load(Ordering::SeqCst));
     assert!(failures.load(Ordering::SeqCst) >= 6);
 }
+
+#[tokio::test]
+async fn requests_that_are_only_for_their_answer_end_with_their_connection() {
+    let probe = probe();
+    let server = serve(None, node("n1"), &probe).await;
+    let address = server.local_addr().to_string();
+    let leaving = client(None);
+    for method in [HOLD, ASK] {
+        let send = leaving.send(&address, None, Lane::Data, method, Bytes::new(), FAILED);
+        let _pending = soon("send", send).await.unwrap();
+    }
+    probe.arrived(2).await;
+    assert_eq!(probe.running.load(Ordering::SeqCst), 2);
+    drop(leaving);
+    let ended = async {
+        while probe.running.load(Ordering::SeqCst) == 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of one", ended).await;
+    // The other one goes on: it may be a write.
+    assert_eq!(probe.running.load(Ordering::SeqCst), 1);
+    probe.gate.add_permits(1);
+    let done = async {
+        while probe.running.load(Ordering::SeqCst) == 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of the other", done).await;
+    server.shutdown().await;
+}

@@ -58,6 +58,8 @@ impl Local for Node {
 const ECHO: u32 = 1;
 /// Answers with the body once the gate has a permit for it.
 const HOLD: u32 = 2;
+/// Waits until the gate gives a permit; only for its answer.
+const ASK: u32 = 6;
 /// Answers with `whole_error()`.
 const FAIL: u32 = 3;
 /// Panics.
@@ -90,6 +92,15 @@ impl Probe {
     }
 }
 
+/// A request in the handler's hands, also one that is dropped there.
+struct Running(Arc<Probe>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// The handler keeps the probe alive, not the other way round.
 struct ProbeHandler(Arc<Probe>);
 
@@ -106,13 +117,14 @@ impl Handler for ProbeHandler {
         Box::pin(async move {
             probe.order.lock().push(number(&body));
             probe.running.fetch_add(1, Ordering::SeqCst);
+            let _running = Running(probe.clone());
             probe.arrived.send_modify(|n| *n += 1);
-            let result = match method {
+            match method {
                 ECHO => {
                     tokio::task::yield_now().await;
                     Ok(body)
                 }
-                HOLD => {
+                HOLD | ASK => {
                     probe.gate.acquire().await.unwrap().forget();
                     Ok(body)
                 }
@@ -120,10 +132,12 @@ impl Handler for ProbeHandler {
                 PANIC => panic!("on purpose"),
                 SIZED => Ok(Bytes::from(vec![7; number(&body) as usize])),
                 other => Err(Error::config("TEST_METHOD", format!("{other}"))),
-            };
-            probe.running.fetch_sub(1, Ordering::SeqCst);
-            result
+            }
         })
+    }
+
+    fn is_only_for_its_answer(&self, method: u32) -> bool {
+        method == ASK
     }
 }
 
