@@ -155,6 +155,8 @@ async fn a_stream_gives_way_to_a_checkpoint_that_cannot_wait() {
     let readers = readers(&engine, 4);
     let mut rows = open(&readers, NUMBERS).await.unwrap();
     next(&mut rows).await.unwrap();
+    // Soon it waits for its consumer.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     // A checkpoint that would not interrupt it does not even hold others back.
     let begin = Instant::now();
     assert!(readers.gate_within(PATIENCE, false).is_none());
