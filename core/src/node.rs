@@ -186,7 +186,7 @@ impl Node {
     /// Runs several statements as one write, all or nothing, and gives a result for each.
     ///
     /// # Errors
-    /// As [`Node::execute`]; the message names the statement that failed, counted from 0.
+    /// As [`Node::execute`]; the message names the statement that failed, counted from 1.
     pub async fn execute_batch<S: Into<Statement>>(
         &self,
         statements: impl IntoIterator<Item = S>,

@@ -426,7 +426,7 @@ fn an_error_that_stops_the_node_halts_it_at_the_second_time() {
     assert_eq!(node.next(), Said::Open);
     node.ask("execute CREATE TABLE t(v)");
     let answer = node.ask("execute INSERT INTO t VALUES (quorumlite_fault('nomem'))");
-    assert_eq!(answer, "error SQLITE_NOMEM");
+    assert_eq!(answer, "error STOPPED_MAYBE_APPLIED");
     assert_eq!(node.ask("state"), "stopped");
     node.kill();
     let failed = Process::start(&setup).next();

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -66,7 +66,7 @@ pub(super) struct Shared {
     halted_index: AtomicU64,
     /// Entries of which another node says that they were voided.
     void_hints: Mutex<Vec<u64>>,
-    pub pace: Arc<ApplyPace>,
+    pub pace: Weak<ApplyPace>,
     pub preflight: Preflight,
 }
 
@@ -108,7 +108,7 @@ impl Database {
             halted: Mutex::new(None),
             halted_index: AtomicU64::new(0),
             void_hints: Mutex::default(),
-            pace: mark.pace(),
+            pace: Arc::downgrade(&mark.pace()),
             preflight,
         });
         let mut writer = Writer {
@@ -180,8 +180,8 @@ impl Database {
     }
 
     /// How applying goes on, for the one who watches it.
-    pub(crate) fn pace(&self) -> std::sync::Weak<ApplyPace> {
-        Arc::downgrade(&self.shared.pace)
+    pub(crate) fn pace(&self) -> Weak<ApplyPace> {
+        self.shared.pace.clone()
     }
 
     /// The size of the file of SQLite's write-ahead log, in bytes.

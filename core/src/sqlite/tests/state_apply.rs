@@ -63,7 +63,7 @@ fn a_command_applies_as_a_whole_and_names_the_statement_that_failed() {
         ])
         .unwrap_err();
     assert_eq!((e.kind(), e.code()), (ErrorKind::Constraint, "SQLITE_CONSTRAINT_UNIQUE"));
-    assert!(e.message().starts_with("statement 2: "), "{e}");
+    assert!(e.message().starts_with("statement 3: "), "{e}");
     assert_eq!(r.query("SELECT a FROM t"), [[Value::Integer(1)]]);
     let e = r.execute(&["INSERT INTO t VALUES (1)"]).unwrap_err();
     assert!(e.message().starts_with("UNIQUE"), "{e}");
@@ -108,7 +108,7 @@ fn or_rollback_fails_its_command_and_no_other() {
         results.iter().map(|e| e.iter().map(|c| c.is_ok()).collect()).collect();
     assert_eq!(ok, [vec![true], vec![true, false, true, false, true], vec![false], vec![true]]);
     assert_eq!(code(&results[1][1]), "SQLITE_CONSTRAINT_UNIQUE");
-    assert!(results[1][1].as_ref().unwrap_err().message().starts_with("statement 1: "));
+    assert!(results[1][1].as_ref().unwrap_err().message().starts_with("statement 2: "));
     assert_eq!(code(&results[1][3]), "SQLITE_CONSTRAINT_TRIGGER");
     assert_eq!(results[1][3].as_ref().unwrap_err().message(), "unlucky");
     let rows: Vec<i64> =
@@ -156,7 +156,7 @@ fn a_deferred_foreign_key_fails_the_command_that_breaks_it() {
         assert_eq!((e.kind(), e.code()), (ErrorKind::Constraint, "SQLITE_CONSTRAINT_FOREIGNKEY"));
         assert_eq!(e.sqlite_code(), Some(787));
     }
-    assert!(results[3].as_ref().unwrap_err().message().starts_with("statement 0"));
+    assert!(results[3].as_ref().unwrap_err().message().starts_with("statement 1"));
     assert!(results[1].is_ok() && results[4].is_ok(), "{results:?}");
     assert_eq!(r.query("SELECT p FROM c"), [[Value::Integer(2)]]);
     assert_eq!(r.query("SELECT p FROM i"), [[Value::Integer(5)]]);
