@@ -4,8 +4,8 @@
 mod support;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use quorumlite::{Config, Consistency, Node, params};
@@ -78,6 +78,7 @@ impl Target {
         });
         let writers = writers.collect();
         let status = nodes[0].status().unwrap();
+        BUILD.get_or_init(|| (status.apply_level, status.fingerprint.clone()));
         let (term, leader) = (status.term, status.leader_id);
         let mut target =
             Target { dir, form, addresses, nodes, paces, writers, stop, term, leader, memory: 0 };
@@ -214,7 +215,10 @@ fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u32).to_be_bytes()[..], message].concat()
 }
 
-/// The first message of a node: magic, versions, cluster, name, lane.
+/// What the nodes under attack say of their build: their level and their fingerprint.
+static BUILD: OnceLock<(u32, String)> = OnceLock::new();
+
+/// The first message of a node: magic, versions, cluster, name, lane, build.
 fn hello(cluster_id: &[u8], lane: u8) -> Vec<u8> {
     let mut message = vec![0x0d];
     message.extend(0x514c_5450_u32.to_le_bytes());
@@ -225,6 +229,11 @@ fn hello(cluster_id: &[u8], lane: u8) -> Vec<u8> {
     }
     message.extend(b"\x2a\x07hostile");
     message.extend([0x30, lane]);
+    let (level, fingerprint) = BUILD.get().expect("a target was started");
+    message.push(0x38);
+    message.extend(varint(u64::from(*level)));
+    message.extend([0x42, fingerprint.len() as u8]);
+    message.extend(fingerprint.as_bytes());
     framed(&message)
 }
 
